@@ -1,0 +1,117 @@
+//! `hp-server`: the rendezvous server as a program.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use holepunch::server::{DEFAULT_MAX_ENDPOINTS, DEFAULT_PORT, Server, ServerConfig};
+use holepunch::{DialectPolicy, Error};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// Rendezvous server for libholepunch and for the existing Go hole-punching tools.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Where to listen: `ADDRESS:PORT`, `:PORT` for all addresses, or a bare port [default: [::]:5000, which takes IPv4, too]
+    #[arg(value_name = "ADDR", value_parser = parse_address)]
+    address: Option<SocketAddr>,
+
+    /// Which dialects to serve
+    #[arg(long, value_enum, default_value = "auto", env = "HP_SERVER_DIALECT")]
+    dialect: Dialect,
+
+    /// Worker threads, 1 to 64 [default: one per core, at most 4]
+    #[arg(long, env = "HP_SERVER_WORKERS")]
+    workers: Option<usize>,
+
+    /// Most registrations at a time
+    #[arg(long, default_value_t = DEFAULT_MAX_ENDPOINTS, env = "HP_SERVER_MAX_ENDPOINTS")]
+    max_endpoints: usize,
+
+    /// What to log: `error`, `warn`, `info`, `debug`, or a filter like `holepunch=debug` [default: RUST_LOG, else info]
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Dialect {
+    /// Native and plain clients
+    Auto,
+    /// Native clients only
+    Native,
+    /// Plain clients only
+    Plain,
+}
+
+impl From<Dialect> for DialectPolicy {
+    fn from(dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::Auto => Self::Auto,
+            Dialect::Native => Self::Native,
+            Dialect::Plain => Self::Plain,
+        }
+    }
+}
+
+/// `host:port`, `:port` or `port`.
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(port) = text.trim_start_matches(':').parse::<u16>() {
+        let mut address = ServerConfig::default().address;
+        address.set_port(port);
+        return Ok(address);
+    }
+    let mut addresses = text.to_socket_addrs().map_err(|error| format!("{error}; expected ADDRESS:PORT"))?;
+    addresses.next().ok_or_else(|| "the name has no address".to_owned())
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter =
+        arguments.log.clone().or_else(|| std::env::var("RUST_LOG").ok()).unwrap_or_else(|| "info".into());
+    env_logger::Builder::new().parse_filters(&filter).init();
+    match serve(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(arguments: &Arguments) -> Result<(), Error> {
+    let defaults = ServerConfig::default();
+    let config = ServerConfig {
+        address: arguments.address.unwrap_or(defaults.address),
+        policy: arguments.dialect.into(),
+        workers: arguments.workers.unwrap_or(defaults.workers),
+        max_endpoints: arguments.max_endpoints,
+    };
+    debug_assert_eq!(defaults.address.port(), DEFAULT_PORT);
+    let server = Server::bind(&config)?;
+    let handle = server.handle();
+    log::info!("listening on {} with {} workers", server.local_address()?, config.workers);
+
+    let stopper = handle.clone();
+    match Signals::new([SIGINT, SIGTERM]) {
+        Ok(mut signals) => {
+            std::thread::spawn(move || {
+                if let Some(signal) = signals.forever().next() {
+                    log::info!("stopping: signal {signal}");
+                    stopper.stop();
+                }
+            });
+        }
+        Err(error) => log::warn!("cannot catch signals, a kill will be sudden: {error}"),
+    }
+    server.run()?;
+    let counters = handle.counters();
+    log::info!(
+        "served {} datagrams, sent {}; {} endpoints in {} sessions at the end",
+        counters.received,
+        counters.sent,
+        counters.endpoints,
+        counters.sessions
+    );
+    Ok(())
+}

@@ -1,0 +1,169 @@
+//! Drives a [`Connect`] machine over real sockets in the caller's thread.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::{EARLY_OVERHEAD, EarlyDatagram, MAX_EARLY_BYTES, Shared};
+use crate::net::poll::wait_readable;
+use crate::net::udp::{UdpEndpoint, unreachable_kind};
+use crate::proto::connect::Outcome;
+use crate::proto::{Connect, ConnectEvent, Disposition, SocketIndex};
+
+/// Datagrams that are read from one socket before time and the other sockets get their turn.
+const MAX_READS_PER_TURN: usize = 64;
+/// Largest UDP payload.
+const MAX_UDP_PAYLOAD: usize = 65_535;
+
+/// How a run ended.
+pub(super) enum Ended {
+    /// The machine came to its end.
+    With(Outcome),
+    /// The caller wished it so.
+    Cancelled,
+}
+
+/// One run of a machine.
+pub(super) struct Run<'a> {
+    sockets: &'a [Option<UdpEndpoint>],
+    shared: &'a Shared,
+    buffer: Vec<u8>,
+    early: VecDeque<EarlyDatagram>,
+    early_bytes: usize,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(sockets: &'a [Option<UdpEndpoint>], shared: &'a Shared) -> Self {
+        Self { sockets, shared, buffer: vec![0; MAX_UDP_PAYLOAD], early: VecDeque::new(), early_bytes: 0 }
+    }
+
+    /// Datagrams of the application's that came too early.
+    pub(super) fn into_early(self) -> VecDeque<EarlyDatagram> {
+        self.early
+    }
+
+    /// recv → handle → transmit → sleep, until the machine has an outcome or the caller cancels.
+    pub(super) fn until_ended(&mut self, connect: &mut Connect) -> io::Result<Ended> {
+        #[cfg(target_os = "linux")]
+        self.sockets.iter().flatten().for_each(|socket| socket.report_unreachable(true));
+        loop {
+            self.transmit(connect);
+            while let Some(event) = connect.poll_event() {
+                log_event(&event);
+            }
+            if let Some(outcome) = connect.outcome() {
+                return Ok(Ended::With(outcome));
+            }
+            if self.shared.is_cancelled() {
+                connect.cancel();
+                self.transmit(connect);
+                self.shared.waker.clear();
+                return Ok(Ended::Cancelled);
+            }
+            let open = || self.sockets.iter().enumerate().filter_map(|(at, s)| s.as_ref().map(|s| (at, s)));
+            let fds: Vec<_> = open().map(|(_, socket)| socket.fd()).chain([self.shared.waker.fd()]).collect();
+            let ready = wait_readable(&fds, connect.poll_timeout())?;
+            if ready.last() == Some(&true) {
+                self.shared.waker.clear();
+            }
+            let readable: Vec<_> =
+                open().zip(&ready).filter(|(_, ready)| **ready).map(|((at, _), _)| at).collect();
+            for at in readable {
+                self.read(connect, at);
+            }
+            let now = Instant::now();
+            if connect.poll_timeout().is_some_and(|due| due <= now) {
+                connect.handle_timeout(now);
+            }
+        }
+    }
+
+    fn transmit(&self, connect: &mut Connect) {
+        while let Some(transmit) = connect.poll_transmit() {
+            let Some(Some(socket)) = self.sockets.get(usize::from(transmit.socket.0)) else { continue };
+            let Err(error) = socket.send(&transmit.payload, transmit.destination) else { continue };
+            // An ICMP error about an earlier datagram is reported by whatever comes next; that has not been sent then.
+            if self.read_unreachable(connect, socket)
+                && socket.send(&transmit.payload, transmit.destination).is_ok()
+            {
+                continue;
+            }
+            log::debug!(target: "holepunch::client", "sending to {}: {error}", transmit.destination);
+            if let Some(how) = error.raw_os_error().and_then(unreachable_kind) {
+                connect.handle_unreachable(Instant::now(), transmit.destination, how);
+            }
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn read_unreachable(&self, connect: &mut Connect, socket: &UdpEndpoint) -> bool {
+        let mut any = false;
+        while let Some((destination, how)) = socket.next_unreachable() {
+            connect.handle_unreachable(Instant::now(), destination, how);
+            any = true;
+        }
+        any
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn read_unreachable(&self, _connect: &mut Connect, _socket: &UdpEndpoint) -> bool {
+        false
+    }
+
+    /// Reads what has arrived. Each datagram is looked at first and consumed afterwards: the one that tells us that the
+    /// peer's application has started, and so ends the run, stays in the socket for the caller.
+    fn read(&mut self, connect: &mut Connect, at: usize) {
+        let Some(socket) = &self.sockets[at] else { return };
+        for _ in 0..MAX_READS_PER_TURN {
+            let (payload, source) = match socket.peek(&mut self.buffer) {
+                Ok(Some(datagram)) => datagram,
+                Ok(None) => break,
+                Err(error) => {
+                    if !self.read_unreachable(connect, socket) {
+                        log::debug!(target: "holepunch::client", "receiving: {error}");
+                    }
+                    continue;
+                }
+            };
+            let len = payload.len();
+            let disposition =
+                connect.handle_datagram(Instant::now(), SocketIndex(at as u16), source, payload);
+            if disposition == Disposition::Data {
+                if connect.outcome() == Some(Outcome::Complete) && self.early.is_empty() {
+                    return;
+                }
+                self.keep_early(at, source, len);
+            }
+            socket.discard();
+            if connect.outcome().is_some() {
+                return;
+            }
+            self.transmit(connect);
+        }
+        self.read_unreachable(connect, socket);
+    }
+
+    fn keep_early(&mut self, socket: usize, source: SocketAddr, len: usize) {
+        if self.early_bytes + len + EARLY_OVERHEAD > MAX_EARLY_BYTES {
+            log::debug!(target: "holepunch::client", "an early datagram is lost: too many are waiting");
+            return;
+        }
+        self.early_bytes += len + EARLY_OVERHEAD;
+        self.early.push_back(EarlyDatagram { socket, source, payload: self.buffer[..len].to_vec() });
+    }
+}
+
+fn log_event(event: &ConnectEvent) {
+    match event {
+        ConnectEvent::Registered(observed) => {
+            log::debug!(target: "holepunch::client", "registered; the server sees us at {observed}");
+        }
+        ConnectEvent::Found(peer) => log::debug!(target: "holepunch::client", "peer {peer:?} is there"),
+        ConnectEvent::PlainList(len) => {
+            log::debug!(target: "holepunch::client", "a plain server lists {len} peers");
+        }
+        ConnectEvent::Gone(peer) => log::debug!(target: "holepunch::client", "peer {peer:?} left"),
+        ConnectEvent::Finished(outcome) => log::info!(target: "holepunch::client", "ended: {outcome:?}"),
+    }
+}

@@ -1,0 +1,519 @@
+//! One shot: a session ID and a number of peers in, that many confirmed holes and the raw socket out.
+
+mod driver;
+
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use self::driver::{Ended, Run};
+use crate::error::{Error, ErrorKind};
+use crate::net::resolve::{self, Resolution};
+use crate::net::udp::UdpEndpoint;
+use crate::net::waker::Waker;
+use crate::proto::connect::{ConnectCounters, Outcome, Unreachable};
+use crate::proto::punch::Progress;
+use crate::proto::{
+    CandidateKind, Connect, ConnectConfig, DialectPolicy, LocalSockets, SessionId, SessionIdError,
+    SocketIndex,
+};
+
+/// Most peers that one call connects to.
+pub const MAX_PEERS: usize = 64;
+/// Time that a call has in total, unless it was set.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(40);
+/// Longest pause between two unanswered requests to the server, unless it was set.
+pub const DEFAULT_SERVER_RETRY: Duration = Duration::from_millis(100);
+/// Longest pause between two probes of a peer's endpoint, unless it was set.
+pub const DEFAULT_PEER_RETRY: Duration = Duration::from_millis(100);
+/// Range of both pauses.
+pub const RETRY_RANGE: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(10);
+/// Most addresses of the server that are asked at the same time.
+const MAX_SERVER_ADDRESSES: usize = 8;
+/// Most bytes of early datagrams that are kept for the caller.
+const MAX_EARLY_BYTES: usize = 1 << 20;
+/// How an early datagram's memory is counted beside its payload.
+const EARLY_OVERHEAD: usize = 128;
+
+/// A peer that a call has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Peer {
+    /// Where the peer is reached: the other end of the hole.
+    pub endpoint: SocketAddr,
+    /// How this endpoint was learned.
+    pub path: CandidateKind,
+    /// Round-trip time over the hole; `None` where it was not measured (the plain dialect has no means).
+    pub rtt: Option<Duration>,
+    /// Whether the hole is confirmed in both directions. Always, after a call that succeeded.
+    pub connected: bool,
+    /// Whether the peer proved that it knows the session ID (native dialect), or merely spoke from a listed endpoint.
+    pub authenticated: bool,
+    /// Which of the client's sockets the hole belongs to.
+    pub socket: usize,
+}
+
+/// A datagram of a peer's application that came before the call returned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EarlyDatagram {
+    /// The socket it came in on.
+    pub socket: usize,
+    /// The peer's endpoint.
+    pub source: SocketAddr,
+    /// What the peer sent.
+    pub payload: Vec<u8>,
+}
+
+/// Ends a running call from any thread.
+#[derive(Clone, Debug)]
+pub struct Canceller {
+    shared: Arc<Shared>,
+}
+
+impl Canceller {
+    /// The running call returns [`ErrorKind::Cancelled`] at once; if none runs, the next one does.
+    pub fn cancel(&self) {
+        self.shared.cancelled.store(true, Ordering::Release);
+        self.shared.waker.wake();
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    cancelled: AtomicBool,
+    waker: Arc<Waker>,
+}
+
+impl Shared {
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
+}
+
+/// Opens holes to peers that share a session ID. One call at a time; `Canceller` ends it from any thread.
+///
+/// The client runs no thread of its own (but for looking up the server's name): all I/O happens within
+/// [`Client::connect`], so none is left when it returns.
+#[derive(Debug)]
+pub struct Client {
+    server: String,
+    timeout: Option<Duration>,
+    server_retry: Duration,
+    peer_retry: Duration,
+    local: Option<SocketAddr>,
+    policy: DialectPolicy,
+    shared: Arc<Shared>,
+    sockets: Vec<Option<UdpEndpoint>>,
+    early: VecDeque<EarlyDatagram>,
+    counters: ConnectCounters,
+}
+
+impl Client {
+    /// A client of the rendezvous server `host:port`: a name, an IPv4 address or an IPv6 address in brackets. The name is
+    /// looked up by each call of [`Self::connect`].
+    pub fn new(server: &str) -> Result<Self, Error> {
+        if !resolve::is_well_formed(server) {
+            return Err(Error::new(ErrorKind::InvalidServer, "the server must be given as host:port"));
+        }
+        let waker =
+            Waker::new().map_err(|error| Error::from_io(ErrorKind::Socket, "making a waker", &error))?;
+        Ok(Self {
+            server: server.to_owned(),
+            timeout: Some(DEFAULT_TIMEOUT),
+            server_retry: DEFAULT_SERVER_RETRY,
+            peer_retry: DEFAULT_PEER_RETRY,
+            local: None,
+            policy: DialectPolicy::Auto,
+            shared: Arc::new(Shared { cancelled: AtomicBool::new(false), waker: Arc::new(waker) }),
+            sockets: Vec::new(),
+            early: VecDeque::new(),
+            counters: ConnectCounters::default(),
+        })
+    }
+
+    /// Time that a call has in total, [`DEFAULT_TIMEOUT`] at first; `None`: for ever.
+    pub fn set_timeout(&mut self, timeout: Option<Duration>) {
+        self.timeout = timeout;
+    }
+
+    /// Longest pause between two unanswered requests to the server; within [`RETRY_RANGE`].
+    pub fn set_server_retry(&mut self, pause: Duration) -> Result<(), Error> {
+        self.server_retry = check_retry(pause)?;
+        Ok(())
+    }
+
+    /// Longest pause between two probes of a peer's endpoint; within [`RETRY_RANGE`].
+    pub fn set_peer_retry(&mut self, pause: Duration) -> Result<(), Error> {
+        self.peer_retry = check_retry(pause)?;
+        Ok(())
+    }
+
+    /// The address to bind the socket to; `None`, the default, lets the system choose. Fixes the address family, too.
+    pub fn set_local_address(&mut self, local: Option<SocketAddr>) {
+        self.local = local;
+    }
+
+    /// Which dialects may be spoken; [`DialectPolicy::Auto`] by default.
+    pub fn set_dialect(&mut self, policy: DialectPolicy) {
+        self.policy = policy;
+    }
+
+    /// Ends a running call from any thread.
+    pub fn canceller(&self) -> Canceller {
+        Canceller { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Meets `peers` others that call this with the same `id`, and opens a hole to each. Blocks until at least that many
+    /// are open, time is up, or [`Canceller::cancel`].
+    ///
+    /// On success the list holds connected peers only. On failure [`Error::peers`] holds what was found; the sockets stay
+    /// with the client, so that [`Self::connect_peers`] can go on.
+    pub fn connect(&mut self, id: &[u8], peers: usize) -> Result<Vec<Peer>, Error> {
+        let id = check_id(id)?;
+        check_count(peers)?;
+        let deadline = self.deadline();
+        let servers = self.consume_cancel_with(|client| client.look_up(deadline))?;
+        self.open_sockets(&servers)?;
+        let sockets = self.local_sockets();
+        let servers: Vec<_> = servers
+            .into_iter()
+            .filter(|server| sockets.towards(*server).is_some())
+            .take(MAX_SERVER_ADDRESSES)
+            .collect();
+        if servers.is_empty() {
+            let message = "the server has no address of the local address's family";
+            return Err(Error::new(ErrorKind::ServerUnreachable, message));
+        }
+        let mut host_candidates: Vec<SocketAddr> = servers
+            .iter()
+            .filter_map(|server| {
+                let socket = sockets.towards(*server)?;
+                self.sockets[usize::from(socket.0)].as_ref()?.host_candidate(*server)
+            })
+            .collect();
+        host_candidates.dedup();
+        self.run(id, peers, servers, Vec::new(), host_candidates, deadline)
+    }
+
+    /// Opens holes to peers at these endpoints, which an earlier call or the caller's own means found, without the server.
+    /// Blocks until all of them are open, time is up, or [`Canceller::cancel`]. Both sides must call it.
+    pub fn connect_peers(&mut self, id: &[u8], endpoints: &[SocketAddr]) -> Result<Vec<Peer>, Error> {
+        let id = check_id(id)?;
+        check_count(endpoints.len())?;
+        if endpoints.iter().any(|endpoint| endpoint.port() == 0 || endpoint.ip().is_unspecified()) {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "a peer's endpoint needs an address and a port",
+            ));
+        }
+        let deadline = self.deadline();
+        self.open_sockets(endpoints)?;
+        self.run(id, endpoints.len(), Vec::new(), endpoints.to_vec(), Vec::new(), deadline)
+    }
+
+    /// The sockets that carry the holes, as [`Peer::socket`] counts them; those that were taken are `None`. Lends them:
+    /// they close with the client.
+    pub fn socket(&self, index: usize) -> Option<BorrowedFd<'_>> {
+        self.sockets.get(index)?.as_ref().map(UdpEndpoint::fd)
+    }
+
+    /// The same as a bare number.
+    pub fn socket_fd(&self, index: usize) -> Option<RawFd> {
+        self.socket(index).map(|fd| fd.as_raw_fd())
+    }
+
+    /// Moves a socket to the caller for good: unconnected, blocking, close-on-exec. Nothing of the library touches it any
+    /// more. Datagrams for which [`crate::is_control_packet`] holds may still arrive on it and are to be ignored.
+    pub fn take_socket(&mut self, index: usize) -> Option<UdpSocket> {
+        self.sockets.get_mut(index)?.take().map(UdpEndpoint::into_std)
+    }
+
+    /// The next datagram of a peer's application that came while other holes were still being opened. To be read before
+    /// the socket is.
+    pub fn pop_early_datagram(&mut self) -> Option<EarlyDatagram> {
+        self.early.pop_front()
+    }
+
+    /// The datagram that [`Self::pop_early_datagram`] would give.
+    pub fn peek_early_datagram(&self) -> Option<&EarlyDatagram> {
+        self.early.front()
+    }
+
+    /// What the last call has counted.
+    pub fn counters(&self) -> ConnectCounters {
+        self.counters
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+    }
+
+    /// Runs `work`; a cancellation that ended it is spent.
+    fn consume_cancel_with<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let result = work(self);
+        if matches!(&result, Err(error) if error.kind() == ErrorKind::Cancelled) {
+            self.shared.cancelled.store(false, Ordering::Release);
+            self.shared.waker.clear();
+        }
+        result
+    }
+
+    fn look_up(&self, deadline: Option<Instant>) -> Result<Vec<SocketAddr>, Error> {
+        let not_found = |error: &std::io::Error| {
+            Error::from_io(ErrorKind::ServerNotFound, &format!("looking up {}", self.server), error)
+        };
+        let resolution =
+            resolve::start(&self.server, &self.shared.waker).map_err(|error| not_found(&error))?;
+        let pending = match resolution {
+            Resolution::Done(addresses) => return Ok(addresses),
+            Resolution::Pending(pending) => pending,
+        };
+        loop {
+            self.shared.waker.clear();
+            if self.shared.is_cancelled() {
+                return Err(cancelled());
+            }
+            match pending.try_recv() {
+                Ok(Ok(addresses)) if !addresses.is_empty() => return Ok(addresses),
+                Ok(Ok(_)) => {
+                    return Err(Error::new(
+                        ErrorKind::ServerNotFound,
+                        format!("{} has no address", self.server),
+                    ));
+                }
+                Ok(Err(error)) => return Err(not_found(&error)),
+                Err(_) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
+                    let message = format!("looking up {} took too long", self.server);
+                    return Err(Error::new(ErrorKind::ServerNotFound, message));
+                }
+                Err(_) => {}
+            }
+            crate::net::poll::wait_readable(&[self.shared.waker.fd()], deadline)
+                .map_err(|error| socket_error(&error))?;
+        }
+    }
+
+    /// Makes sure that there is a socket for each address family among `remotes`; one that is there is used again.
+    fn open_sockets(&mut self, remotes: &[SocketAddr]) -> Result<(), Error> {
+        self.sockets.retain(Option::is_some);
+        let families: Vec<SocketAddr> = match self.local {
+            Some(local) => vec![local],
+            None => {
+                let any = |ipv6| remotes.iter().any(|remote| remote.is_ipv6() == ipv6);
+                let ipv4 = any(false).then(|| (Ipv4Addr::UNSPECIFIED, 0).into());
+                let ipv6 = any(true).then(|| (Ipv6Addr::UNSPECIFIED, 0).into());
+                ipv4.into_iter().chain(ipv6).collect()
+            }
+        };
+        let mut failure = None;
+        for address in families {
+            let present = self.local_sockets().towards(address).is_some_and(|socket| {
+                let bound = self.sockets[usize::from(socket.0)].as_ref().and_then(|s| s.local_address().ok());
+                self.local.is_none_or(|local| bound.is_some_and(|bound| is_bound_as(bound, local)))
+            });
+            if present {
+                continue;
+            }
+            self.sockets.retain(|socket| {
+                socket
+                    .as_ref()
+                    .and_then(|s| s.local_address().ok())
+                    .is_some_and(|a| a.is_ipv4() != address.is_ipv4())
+            });
+            match UdpEndpoint::bind(address) {
+                Ok(socket) => self.sockets.push(Some(socket)),
+                Err(error) => {
+                    failure =
+                        Some(Error::from_io(ErrorKind::Socket, &format!("binding to {address}"), &error));
+                }
+            }
+        }
+        // A host without IPv6 still reaches the server's IPv4 address.
+        match failure {
+            Some(failure) if self.sockets.is_empty() => Err(failure),
+            _ => Ok(()),
+        }
+    }
+
+    fn local_sockets(&self) -> LocalSockets {
+        let mut sockets = LocalSockets::default();
+        for (index, socket) in self.sockets.iter().enumerate() {
+            let Some(address) = socket.as_ref().and_then(|socket| socket.local_address().ok()) else {
+                continue;
+            };
+            let index = Some(SocketIndex(index as u16));
+            if address.is_ipv4() {
+                sockets.ipv4 = index;
+            } else {
+                sockets.ipv6 = index;
+            }
+        }
+        sockets
+    }
+
+    fn run(
+        &mut self,
+        id: SessionId,
+        expected: usize,
+        servers: Vec<SocketAddr>,
+        peers: Vec<SocketAddr>,
+        host_candidates: Vec<SocketAddr>,
+        deadline: Option<Instant>,
+    ) -> Result<Vec<Peer>, Error> {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| {
+            Error::new(ErrorKind::Socket, format!("asking the system for randomness: {error}"))
+        })?;
+        let now = Instant::now();
+        let config = ConnectConfig {
+            id,
+            expected,
+            policy: self.policy,
+            server_retry: self.server_retry,
+            peer_retry: self.peer_retry,
+            timeout: deadline.map(|deadline| deadline.saturating_duration_since(now)),
+            sockets: self.local_sockets(),
+            servers,
+            peers,
+            host_candidates,
+        };
+        self.early.clear();
+        let mut connect = Connect::new(config, seed, now);
+        let mut run = Run::new(&self.sockets, &self.shared);
+        let ended = run.until_ended(&mut connect);
+        self.early = run.into_early();
+        self.counters = connect.counters();
+        let ended = ended.map_err(|error| socket_error(&error))?;
+        if matches!(ended, Ended::Cancelled) {
+            self.shared.cancelled.store(false, Ordering::Release);
+        }
+        for socket in self.sockets.iter().flatten() {
+            socket.prepare_hand_over(crate::is_control_packet);
+        }
+        let found = found_peers(&connect, Instant::now());
+        match ended {
+            Ended::Cancelled => Err(cancelled().with_peers(found)),
+            Ended::With(Outcome::Complete) => Ok(self.keep_used_sockets(found)),
+            Ended::With(outcome) => Err(self.describe(outcome, expected, &found).with_peers(found)),
+        }
+    }
+
+    /// After success only the sockets that carry a hole stay, the first peer's first.
+    fn keep_used_sockets(&mut self, mut peers: Vec<Peer>) -> Vec<Peer> {
+        peers.retain(|peer| peer.connected);
+        let mut order: Vec<usize> = Vec::new();
+        for peer in &mut peers {
+            let place = order.iter().position(|used| *used == peer.socket).unwrap_or_else(|| {
+                order.push(peer.socket);
+                order.len() - 1
+            });
+            peer.socket = place;
+        }
+        let mut sockets = std::mem::take(&mut self.sockets);
+        self.sockets = order.iter().map(|index| sockets[*index].take()).collect();
+        self.early.retain_mut(|early| {
+            let place = order.iter().position(|used| *used == early.socket);
+            early.socket = place.unwrap_or_default();
+            place.is_some()
+        });
+        peers
+    }
+
+    fn describe(&self, outcome: Outcome, expected: usize, found: &[Peer]) -> Error {
+        let server = &self.server;
+        let connected = found.iter().filter(|peer| peer.connected).count();
+        let (kind, message) = match outcome {
+            Outcome::Complete => (ErrorKind::Socket, "complete is no error".to_owned()),
+            Outcome::ServerSilent => {
+                (ErrorKind::ServerSilent, format!("no answer from {server} in the given time"))
+            }
+            Outcome::ServerUnreachable(Unreachable::PortClosed) => (
+                ErrorKind::ServerPortClosed,
+                format!("nothing listens at {server}: the host says that the port is closed"),
+            ),
+            Outcome::ServerUnreachable(Unreachable::NoRoute) => {
+                (ErrorKind::ServerUnreachable, format!("the network says that {server} cannot be reached"))
+            }
+            Outcome::ServerRefused(reason) => {
+                (ErrorKind::ServerRefused, format!("{server} refused: {reason:?}"))
+            }
+            Outcome::DialectMismatch => (
+                ErrorKind::DialectMismatch,
+                format!("{server} does not speak a dialect that the policy ({:?}) allows", self.policy),
+            ),
+            Outcome::TimedOutWaiting => (
+                ErrorKind::TimedOutWaiting,
+                format!("timed out while waiting for peers: {} of {expected} found", found.len()),
+            ),
+            Outcome::TimedOutPunching => (
+                ErrorKind::TimedOutPunching,
+                format!(
+                    "timed out while punching: {connected} of {expected} peers connected, {} found",
+                    found.len()
+                ),
+            ),
+        };
+        Error::new(kind, message)
+    }
+}
+
+/// Whether a socket bound to `bound` is what a caller who asks for `local` wants.
+fn is_bound_as(bound: SocketAddr, local: SocketAddr) -> bool {
+    bound.ip() == local.ip() && (local.port() == 0 || bound.port() == local.port())
+}
+
+fn check_id(id: &[u8]) -> Result<SessionId, Error> {
+    SessionId::new(id).map_err(|error| {
+        let message = match error {
+            SessionIdError::Empty => "the session ID is empty".to_owned(),
+            SessionIdError::TooLong => format!("the session ID is longer than {} bytes", SessionId::MAX_LEN),
+        };
+        Error::new(ErrorKind::InvalidSessionId, message)
+    })
+}
+
+fn check_count(peers: usize) -> Result<(), Error> {
+    if (1..=MAX_PEERS).contains(&peers) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::InvalidArgument, format!("the number of peers must be 1 to {MAX_PEERS}")))
+}
+
+fn check_retry(pause: Duration) -> Result<Duration, Error> {
+    if RETRY_RANGE.contains(&pause) {
+        return Ok(pause);
+    }
+    Err(Error::new(ErrorKind::InvalidArgument, "a retry pause must be 1 ms to 10 s"))
+}
+
+fn cancelled() -> Error {
+    Error::new(ErrorKind::Cancelled, "cancelled")
+}
+
+fn socket_error(error: &std::io::Error) -> Error {
+    Error::from_io(ErrorKind::Socket, "using the socket", error)
+}
+
+fn found_peers(connect: &Connect, now: Instant) -> Vec<Peer> {
+    let mut peers: Vec<_> = connect
+        .peers(now)
+        .map(|status| Peer {
+            endpoint: status.endpoint,
+            path: status.kind,
+            rtt: status.rtt,
+            connected: status.progress >= Progress::Confirmed,
+            authenticated: status.authenticated,
+            socket: status.socket.0.into(),
+        })
+        .collect();
+    peers.sort_by_key(|peer| !peer.connected);
+    peers
+}

@@ -1,0 +1,24 @@
+//! Opens UDP holes between peers behind NATs that share a session ID, and hands over the raw, working socket.
+//!
+//! ```no_run
+//! let mut client = holepunch::Client::new("rendezvous.example.org:5000")?;
+//! let peers = client.connect(b"a session ID that both sides know", 1)?;
+//! let socket = client.take_socket(peers[0].socket).expect("a connected peer has a socket");
+//! socket.send_to(b"hello", peers[0].endpoint)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The caller owns the socket and runs any protocol on it; it drops datagrams for which [`is_control_packet`] holds. The
+//! same library is used from C by way of `include/holepunch.h`, whose functions live in [`ffi`].
+
+pub mod client;
+mod error;
+mod net;
+pub mod proto;
+pub mod server;
+
+pub use client::{Canceller, Client, EarlyDatagram, Peer};
+pub use error::{Error, ErrorKind};
+pub use proto::wire::is_control_packet;
+pub use proto::{CandidateKind, DialectPolicy};
+pub use server::{Server, ServerConfig};

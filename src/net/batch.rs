@@ -1,0 +1,305 @@
+//! The server's socket: many datagrams per system call.
+
+use std::io;
+use std::mem;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+/// Datagrams per system call.
+pub(crate) const BATCH: usize = 32;
+/// Longest datagram that the server reads; longer ones are cut, and thereby dropped as too long.
+pub(crate) const RECEIVE_LEN: usize = 2048;
+/// Asked of the kernel for each socket; its default holds 256 small datagrams.
+const RECEIVE_BUFFER: usize = 4 << 20;
+
+/// One worker's socket.
+#[derive(Debug)]
+pub(crate) struct ServerSocket {
+    socket: Socket,
+    dual_stack: bool,
+}
+
+impl ServerSocket {
+    /// Binds so that several workers share one address. An IPv6 wildcard takes IPv4, too.
+    ///
+    /// `first` looks whether someone else has the address: with address sharing on, the kernel would not tell.
+    pub(crate) fn bind(address: SocketAddr, tick: Duration, first: bool) -> io::Result<Self> {
+        let domain = Domain::for_address(address);
+        let dual_stack = matches!(address, SocketAddr::V6(v6) if v6.ip().is_unspecified());
+        if first && address.port() != 0 {
+            let alone = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+            if domain == Domain::IPV6 {
+                alone.set_only_v6(!dual_stack)?;
+            }
+            alone.bind(&address.into())?;
+        }
+        let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+        if domain == Domain::IPV6 {
+            socket.set_only_v6(!dual_stack)?;
+        }
+        socket.set_reuse_port(true)?;
+        socket.set_read_timeout(Some(tick))?;
+        grow_receive_buffer(&socket);
+        socket.bind(&address.into())?;
+        Ok(Self { socket, dual_stack })
+    }
+
+    /// The bound address.
+    pub(crate) fn local_address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())
+    }
+
+    /// Waits for datagrams until the tick has passed, and takes as many as there are.
+    pub(crate) fn receive<'a>(&self, batch: &'a mut ReceiveBatch) -> io::Result<&'a [ReceivedDatagram]> {
+        batch.received.clear();
+        let count = batch.receive(&self.socket)?;
+        for index in 0..count {
+            batch.note(index);
+        }
+        Ok(&batch.received)
+    }
+
+    /// Sends all that was queued. A datagram that the kernel refuses is skipped; returns how many were.
+    pub(crate) fn send(&self, batch: &mut SendBatch) -> usize {
+        batch.send(&self.socket, self.dual_stack)
+    }
+}
+
+fn grow_receive_buffer(socket: &Socket) {
+    let size = RECEIVE_BUFFER as i32;
+    // SAFETY: `size` is an int and its size is passed. It needs privilege; without it the ordinary option is tried.
+    #[cfg(target_os = "linux")]
+    let forced = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVBUFFORCE,
+            std::ptr::from_ref(&size).cast(),
+            size_of::<i32>() as libc::socklen_t,
+        ) == 0
+    };
+    #[cfg(not(target_os = "linux"))]
+    let forced = false;
+    if !forced {
+        let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    }
+}
+
+/// Where a received datagram lies and whence it came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReceivedDatagram {
+    pub(crate) index: usize,
+    pub(crate) len: usize,
+    pub(crate) source: SocketAddr,
+}
+
+/// Memory for one batch of received datagrams, reused.
+pub(crate) struct ReceiveBatch {
+    buffers: Box<[[u8; RECEIVE_LEN]; BATCH]>,
+    names: Box<[libc::sockaddr_storage; BATCH]>,
+    lens: [(usize, libc::socklen_t, bool); BATCH],
+    received: Vec<ReceivedDatagram>,
+}
+
+impl ReceiveBatch {
+    pub(crate) fn new() -> Self {
+        Self {
+            buffers: vec![[0; RECEIVE_LEN]; BATCH].into_boxed_slice().try_into().expect("BATCH elements"),
+            // SAFETY: a zeroed sockaddr_storage is a valid, empty one.
+            names: Box::new([unsafe { mem::zeroed() }; BATCH]),
+            lens: [(0, 0, false); BATCH],
+            received: Vec::with_capacity(BATCH),
+        }
+    }
+
+    /// A received datagram's payload.
+    pub(crate) fn payload(&self, datagram: &ReceivedDatagram) -> &[u8] {
+        &self.buffers[datagram.index][..datagram.len]
+    }
+
+    /// How many datagrams the last receive brought.
+    pub(crate) fn len(&self) -> usize {
+        self.received.len()
+    }
+
+    /// Datagram number `index` of the last receive.
+    pub(crate) fn get(&self, index: usize) -> ReceivedDatagram {
+        self.received[index]
+    }
+
+    #[cfg(target_os = "linux")]
+    fn receive(&mut self, socket: &Socket) -> io::Result<usize> {
+        // SAFETY: zeroed iovec and mmsghdr are valid; all that is used of them is set below.
+        let (mut iovs, mut headers): ([libc::iovec; BATCH], [libc::mmsghdr; BATCH]) =
+            unsafe { mem::zeroed() };
+        for index in 0..BATCH {
+            iovs[index] =
+                libc::iovec { iov_base: self.buffers[index].as_mut_ptr().cast(), iov_len: RECEIVE_LEN };
+            let header = &mut headers[index].msg_hdr;
+            header.msg_name = (&raw mut self.names[index]).cast();
+            header.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+            header.msg_iov = &raw mut iovs[index];
+            header.msg_iovlen = 1;
+        }
+        // SAFETY: every header points to a name and to one iovec over a buffer of the length given, all of which live
+        // across the call. The socket's receive timeout bounds the wait for the first datagram.
+        let count = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                headers.as_mut_ptr(),
+                BATCH as libc::c_uint,
+                libc::MSG_WAITFORONE as _,
+                std::ptr::null_mut(),
+            )
+        };
+        if count < 0 {
+            return none_if_would_block(io::Error::last_os_error());
+        }
+        for (index, header) in headers.iter().enumerate().take(count as usize) {
+            let cut = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
+            self.lens[index] = (header.msg_len as usize, header.msg_hdr.msg_namelen, cut);
+        }
+        Ok(count as usize)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn receive(&mut self, socket: &Socket) -> io::Result<usize> {
+        // SAFETY: `u8` and `MaybeUninit<u8>` have the same layout, and the kernel writes initialised bytes only.
+        let buffer =
+            unsafe { &mut *((&raw mut self.buffers[0]) as *mut [mem::MaybeUninit<u8>; RECEIVE_LEN]) };
+        match socket.recv_from(buffer) {
+            Ok((len, source)) => {
+                // SAFETY: both are sockaddr_storage-sized; the source is copied whole.
+                unsafe { std::ptr::copy_nonoverlapping(source.as_ptr().cast(), &raw mut self.names[0], 1) };
+                self.lens[0] = (len, source.len(), len == RECEIVE_LEN);
+                Ok(1)
+            }
+            Err(error) => none_if_would_block(error),
+        }
+    }
+
+    fn note(&mut self, index: usize) {
+        let (len, name_len, cut) = self.lens[index];
+        // SAFETY: the kernel has written a socket address of `name_len` bytes into `names`, which is as large as the
+        // storage that it is copied to.
+        let name = unsafe {
+            SockAddr::try_init(|storage, len| {
+                std::ptr::copy_nonoverlapping(&raw const self.names[index], storage.cast(), 1);
+                *len = name_len;
+                Ok(())
+            })
+        };
+        let Some(source) = name.ok().and_then(|(_, name)| name.as_socket()) else { return };
+        if !cut {
+            // A dual-stack socket shows IPv4 as mapped IPv6; everywhere else it is plain IPv4.
+            let source = match source {
+                SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_some() => {
+                    SocketAddr::new(source.ip().to_canonical(), source.port())
+                }
+                _ => source,
+            };
+            self.received.push(ReceivedDatagram { index, len, source });
+        }
+    }
+}
+
+fn none_if_would_block(error: io::Error) -> io::Result<usize> {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted | io::ErrorKind::TimedOut => Ok(0),
+        // An ICMP error about an earlier reply; the datagrams behind it are read next time.
+        io::ErrorKind::ConnectionRefused => Ok(0),
+        _ => Err(error),
+    }
+}
+
+/// Datagrams to be sent together, in reused memory.
+#[derive(Default)]
+pub(crate) struct SendBatch {
+    bytes: Vec<u8>,
+    queue: Vec<(SocketAddr, usize, usize)>,
+    names: Vec<SockAddr>,
+}
+
+impl SendBatch {
+    /// Queues a datagram.
+    pub(crate) fn push(&mut self, destination: SocketAddr, payload: &[u8]) {
+        self.queue.push((destination, self.bytes.len(), payload.len()));
+        self.bytes.extend_from_slice(payload);
+    }
+
+    /// How many datagrams wait.
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    fn send(&mut self, socket: &Socket, dual_stack: bool) -> usize {
+        self.names.clear();
+        self.names.extend(self.queue.iter().map(|(destination, ..)| {
+            SockAddr::from(match destination {
+                SocketAddr::V4(v4) if dual_stack => (v4.ip().to_ipv6_mapped(), v4.port()).into(),
+                other => *other,
+            })
+        }));
+        let refused = self.send_all(socket);
+        self.queue.clear();
+        self.bytes.clear();
+        refused
+    }
+
+    #[cfg(target_os = "linux")]
+    fn send_all(&mut self, socket: &Socket) -> usize {
+        let (mut at, mut refused) = (0, 0);
+        while at < self.queue.len() {
+            let end = (at + BATCH).min(self.queue.len());
+            // SAFETY: zeroed iovec and mmsghdr are valid; all that is used of them is set below.
+            let (mut iovs, mut headers): ([libc::iovec; BATCH], [libc::mmsghdr; BATCH]) =
+                unsafe { mem::zeroed() };
+            for (slot, index) in (at..end).enumerate() {
+                let (_, start, len) = self.queue[index];
+                iovs[slot] =
+                    libc::iovec { iov_base: self.bytes[start..].as_ptr().cast_mut().cast(), iov_len: len };
+                let header = &mut headers[slot].msg_hdr;
+                header.msg_name = self.names[index].as_ptr().cast_mut().cast();
+                header.msg_namelen = self.names[index].len();
+                header.msg_iov = &raw mut iovs[slot];
+                header.msg_iovlen = 1;
+            }
+            // SAFETY: the first `end - at` headers point to names and payloads that live across the call.
+            let sent = unsafe {
+                libc::sendmmsg(
+                    socket.as_raw_fd(),
+                    headers.as_mut_ptr(),
+                    (end - at) as libc::c_uint,
+                    libc::MSG_DONTWAIT as _,
+                )
+            };
+            if sent > 0 {
+                at += sent as usize;
+            } else if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+                // The first one is what the kernel does not take: no route, a full queue. It is lost, as datagrams are.
+                refused += 1;
+                at += 1;
+            }
+        }
+        refused
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn send_all(&mut self, socket: &Socket) -> usize {
+        let payload = |start: usize, len: usize| &self.bytes[start..start + len];
+        self.queue
+            .iter()
+            .zip(&self.names)
+            .filter(|((_, start, len), name)| socket.send_to(payload(*start, *len), name).is_err())
+            .count()
+    }
+}
+
+/// The wildcard address that takes IPv6 and IPv4, or IPv4 only where the system has no IPv6.
+pub(crate) fn default_address(port: u16) -> SocketAddr {
+    let ipv6 = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP)).is_ok();
+    if ipv6 { (Ipv6Addr::UNSPECIFIED, port).into() } else { (Ipv4Addr::UNSPECIFIED, port).into() }
+}

@@ -1,0 +1,10 @@
+//! Sockets, polling and name resolution: everything that talks to the operating system.
+
+#[cfg(not(unix))]
+compile_error!("libholepunch's drivers are written for Unix; the sans-IO core in `proto` is portable");
+
+pub(crate) mod batch;
+pub(crate) mod poll;
+pub(crate) mod resolve;
+pub(crate) mod udp;
+pub(crate) mod waker;

@@ -1,0 +1,235 @@
+//! One UDP socket as the client drives it.
+//!
+//! I/O uses `MSG_DONTWAIT` and never `O_NONBLOCK`, which duplicates of a descriptor share: the caller gets a blocking
+//! socket, whatever happened before.
+
+use std::io::{self, ErrorKind};
+use std::mem::MaybeUninit;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::proto::connect::Unreachable;
+
+/// A client's UDP socket: unconnected, close-on-exec, blocking, IPv6 without IPv4.
+#[derive(Debug)]
+pub(crate) struct UdpEndpoint {
+    socket: Socket,
+}
+
+impl UdpEndpoint {
+    /// Binds to `local`.
+    pub(crate) fn bind(local: SocketAddr) -> io::Result<Self> {
+        let domain = Domain::for_address(local);
+        let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+        if domain == Domain::IPV6 {
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&local.into())?;
+        Ok(Self { socket })
+    }
+
+    /// The address that the socket is bound to.
+    pub(crate) fn local_address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()?.as_socket().ok_or_else(|| ErrorKind::Unsupported.into())
+    }
+
+    /// Our own address on the way to `remote`, with this socket's port. Sends nothing.
+    pub(crate) fn host_candidate(&self, remote: SocketAddr) -> Option<SocketAddr> {
+        let bound = self.local_address().ok()?;
+        if !bound.ip().is_unspecified() {
+            return Some(bound);
+        }
+        let unspecified: SocketAddr = match remote {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        let route = std::net::UdpSocket::bind(unspecified).ok()?;
+        route.connect(remote).ok()?;
+        let ip = route.local_addr().ok()?.ip();
+        (!ip.is_unspecified()).then(|| SocketAddr::new(ip, bound.port()))
+    }
+
+    /// Sends at once or not at all.
+    pub(crate) fn send(&self, payload: &[u8], destination: SocketAddr) -> io::Result<()> {
+        self.socket.send_to_with_flags(payload, &SockAddr::from(destination), libc::MSG_DONTWAIT).map(drop)
+    }
+
+    /// Looks at the next datagram without consuming it; `None` if there is none.
+    pub(crate) fn peek<'a>(&self, buffer: &'a mut [u8]) -> io::Result<Option<(&'a [u8], SocketAddr)>> {
+        self.receive_with(buffer, libc::MSG_PEEK)
+    }
+
+    /// Consumes the next datagram, which [`Self::peek`] has shown.
+    pub(crate) fn discard(&self) {
+        let _ = self.receive_with(&mut [], 0);
+    }
+
+    fn receive_with<'a>(
+        &self,
+        buffer: &'a mut [u8],
+        flags: i32,
+    ) -> io::Result<Option<(&'a [u8], SocketAddr)>> {
+        // SAFETY: `u8` and `MaybeUninit<u8>` have the same layout, and the kernel writes initialised bytes only.
+        let uninit = unsafe { &mut *(std::ptr::from_mut::<[u8]>(buffer) as *mut [MaybeUninit<u8>]) };
+        match self.socket.recv_from_with_flags(uninit, flags | libc::MSG_DONTWAIT) {
+            Ok((len, source)) => {
+                let source = source.as_socket().ok_or(ErrorKind::InvalidData)?;
+                Ok(Some((&buffer[..len], source)))
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The descriptor, for polling and lending.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Asks the kernel to report ICMP errors, or to stop doing so and forget those it holds.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn report_unreachable(&self, on: bool) {
+        let ipv6 = self.local_address().is_ok_and(|address| address.is_ipv6());
+        let (level, name) =
+            if ipv6 { (libc::SOL_IPV6, libc::IPV6_RECVERR) } else { (libc::SOL_IP, libc::IP_RECVERR) };
+        let value = i32::from(on);
+        // SAFETY: `value` is an int and its size is passed. Failure leaves the errors unreported, which is harmless.
+        unsafe {
+            libc::setsockopt(
+                self.socket.as_raw_fd(),
+                level,
+                name,
+                std::ptr::from_ref(&value).cast(),
+                size_of::<i32>() as libc::socklen_t,
+            );
+        }
+        if !on {
+            let _ = self.socket.take_error();
+        }
+    }
+
+    /// The next ICMP error that the kernel reports: where the datagram was bound for, and what is wrong there.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn next_unreachable(&self) -> Option<(SocketAddr, Unreachable)> {
+        let mut payload = [0u8; 64];
+        let mut control = [0u64; 32];
+        let mut errno = None;
+        let mut iov = libc::iovec { iov_base: payload.as_mut_ptr().cast(), iov_len: payload.len() };
+        // SAFETY: the closure hands recvmsg a zeroed msghdr whose pointers all refer to live local buffers of the given
+        // sizes; the control messages are walked with the CMSG macros within what the kernel says that it wrote.
+        let (received, destination) = unsafe {
+            SockAddr::try_init(|storage, len| {
+                let mut message: libc::msghdr = std::mem::zeroed();
+                message.msg_name = storage.cast();
+                message.msg_namelen = *len;
+                message.msg_iov = &raw mut iov;
+                message.msg_iovlen = 1;
+                message.msg_control = control.as_mut_ptr().cast();
+                message.msg_controllen = size_of_val(&control) as _;
+                let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
+                if libc::recvmsg(self.socket.as_raw_fd(), &raw mut message, flags) < 0 {
+                    return Err(io::Error::last_os_error());
+                }
+                *len = message.msg_namelen;
+                let mut header = libc::CMSG_FIRSTHDR(&raw const message);
+                while !header.is_null() {
+                    let kind = ((*header).cmsg_level, (*header).cmsg_type);
+                    if kind == (libc::SOL_IP, libc::IP_RECVERR)
+                        || kind == (libc::SOL_IPV6, libc::IPV6_RECVERR)
+                    {
+                        let error: libc::sock_extended_err =
+                            std::ptr::read_unaligned(libc::CMSG_DATA(header).cast());
+                        errno = i32::try_from(error.ee_errno).ok();
+                    }
+                    header = libc::CMSG_NXTHDR(&raw const message, header);
+                }
+                Ok(())
+            })
+        }
+        .ok()?;
+        let () = received;
+        Some((destination.as_socket()?, unreachable_kind(errno?)?))
+    }
+
+    /// Ends our use of the socket: what the kernel holds for us is dropped, what is the application's stays.
+    pub(crate) fn prepare_hand_over(&self, is_ours: impl Fn(&[u8]) -> bool) {
+        #[cfg(target_os = "linux")]
+        self.report_unreachable(false);
+        let mut buffer = [0; crate::proto::wire::MAX_DATAGRAM];
+        while let Ok(Some((datagram, _))) = self.peek(&mut buffer)
+            && is_ours(datagram)
+        {
+            self.discard();
+        }
+    }
+
+    /// Gives the socket away.
+    pub(crate) fn into_std(self) -> std::net::UdpSocket {
+        self.socket.into()
+    }
+}
+
+/// What an error of sending says about the destination, if anything.
+pub(crate) fn unreachable_kind(errno: i32) -> Option<Unreachable> {
+    match errno {
+        libc::ECONNREFUSED => Some(Unreachable::PortClosed),
+        libc::ENETUNREACH
+        | libc::EHOSTUNREACH
+        | libc::ENETDOWN
+        | libc::EHOSTDOWN
+        | libc::EACCES
+        | libc::EPERM => Some(Unreachable::NoRoute),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loopback() -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, 0).into()
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn closed_port_is_reported_with_its_address() {
+        let closed = UdpEndpoint::bind(loopback()).unwrap().local_address().unwrap();
+        let endpoint = UdpEndpoint::bind(loopback()).unwrap();
+        endpoint.report_unreachable(true);
+        endpoint.send(b"anyone?", closed).unwrap();
+        super::super::poll::wait_readable(
+            &[endpoint.fd()],
+            Some(std::time::Instant::now() + std::time::Duration::from_secs(2)),
+        )
+        .unwrap();
+        assert_eq!(endpoint.next_unreachable(), Some((closed, Unreachable::PortClosed)));
+        assert_eq!(endpoint.next_unreachable(), None);
+    }
+
+    #[test]
+    fn hand_over_leaves_what_is_the_applications() {
+        let (endpoint, sender) =
+            (UdpEndpoint::bind(loopback()).unwrap(), UdpEndpoint::bind(loopback()).unwrap());
+        let to = endpoint.local_address().unwrap();
+        for payload in [&b"SYN"[..], b"", b"ACK", b"first", b"ACK"] {
+            sender.send(payload, to).unwrap();
+        }
+        endpoint.prepare_hand_over(crate::proto::wire::is_control_packet);
+        let mut buffer = [0; 100];
+        assert_eq!(endpoint.peek(&mut buffer).unwrap().unwrap().0, b"first");
+        endpoint.discard();
+        let rest = endpoint.peek(&mut buffer).unwrap().unwrap().0;
+        assert_eq!(rest, b"ACK", "only the head of the queue is cleaned");
+    }
+
+    #[test]
+    fn host_candidate_is_the_address_towards_the_remote() {
+        let endpoint = UdpEndpoint::bind((Ipv4Addr::UNSPECIFIED, 0).into()).unwrap();
+        let port = endpoint.local_address().unwrap().port();
+        let candidate = endpoint.host_candidate((Ipv4Addr::LOCALHOST, 9).into());
+        assert_eq!(candidate, Some((Ipv4Addr::LOCALHOST, port).into()));
+    }
+}

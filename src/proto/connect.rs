@@ -1,0 +1,389 @@
+//! One call of `connect`: rendezvous and punching together, until enough holes are open or time is up.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::punch::{PeerStatus, Progress, PunchConfig, PunchCounters, Puncher};
+use super::rendezvous::{RendezvousClient, RendezvousConfig, RendezvousEvent};
+use super::types::{
+    Candidate, CandidateKind, DialectPolicy, LocalSockets, PeerDialect, PeerId, SocketIndex, Transmit,
+};
+use super::wire::plain::Signal;
+use super::wire::{Message, Profile, RefusedReason, is_native};
+use super::{Rng, SessionId, SessionKeys};
+
+/// With enough holes open, how long others that have been heard are waited for: they count on us, too.
+const STRAGGLER_GRACE: Duration = Duration::from_millis(100);
+/// How long signs that the server is no good are not believed: it may be starting, and such signs can be forged.
+const NO_SERVICE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a [`Connect`] needs to know.
+#[derive(Clone, Debug)]
+pub struct ConnectConfig {
+    /// What the peers share.
+    pub id: SessionId,
+    /// How many holes are wanted, at least 1.
+    pub expected: usize,
+    /// Which dialects may be spoken.
+    pub policy: DialectPolicy,
+    /// Longest pause between two unanswered requests to the server.
+    pub server_retry: Duration,
+    /// Longest pause between two probes of a path.
+    pub peer_retry: Duration,
+    /// In total; `None` for ever.
+    pub timeout: Option<Duration>,
+    /// What is sent from.
+    pub sockets: LocalSockets,
+    /// Addresses of the one server. Empty: punch `peers` only.
+    pub servers: Vec<SocketAddr>,
+    /// Endpoints of peers that are known already.
+    pub peers: Vec<SocketAddr>,
+    /// Our own addresses, told to native peers.
+    pub host_candidates: Vec<SocketAddr>,
+}
+
+/// How the network says that nobody is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreachable {
+    /// The host is there, but nothing listens on the port.
+    PortClosed,
+    /// The host or its network cannot be reached.
+    NoRoute,
+}
+
+/// How the call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Enough holes are open.
+    Complete,
+    /// Time is up and the server never answered.
+    ServerSilent,
+    /// The network says that there is no such server.
+    ServerUnreachable(Unreachable),
+    /// The server does not take us.
+    ServerRefused(RefusedReason),
+    /// The server answers in a dialect that the policy rules out.
+    DialectMismatch,
+    /// Time is up and the server named too few peers.
+    TimedOutWaiting,
+    /// Time is up and too few of the peers were reached.
+    TimedOutPunching,
+}
+
+/// What happened, for those who watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConnectEvent {
+    /// The server keeps us under this endpoint of ours.
+    Registered(SocketAddr),
+    /// A peer became known.
+    Found(PeerId),
+    /// A plain server's list.
+    PlainList(usize),
+    /// A peer said goodbye or fell silent.
+    Gone(PeerId),
+    /// The call is over.
+    Finished(Outcome),
+}
+
+/// Whose a datagram was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// The library's own; it has been dealt with.
+    Control,
+    /// The application's, from a peer: it belongs to the caller.
+    Data,
+    /// Nobody's: counted, to be dropped.
+    Stranger,
+}
+
+/// What has been dropped or counted otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectCounters {
+    /// About probes.
+    pub punch: PunchCounters,
+    /// Datagrams from the server's address that made no sense.
+    pub server_dropped: u64,
+    /// Native datagrams from elsewhere that are malformed or no probes.
+    pub malformed: u64,
+    /// Datagrams from sources that are no peer's.
+    pub strangers: u64,
+}
+
+/// One call of `connect`.
+#[derive(Debug)]
+pub struct Connect {
+    expected: usize,
+    policy: DialectPolicy,
+    deadline: Option<Instant>,
+    rendezvous: Option<RendezvousClient>,
+    puncher: Puncher,
+    enough_since: Option<Instant>,
+    /// What the first signs say is wrong with the server, as long as it has not answered.
+    no_service: Option<(Outcome, Instant)>,
+    outcome: Option<Outcome>,
+    counters: ConnectCounters,
+    events: VecDeque<ConnectEvent>,
+}
+
+impl Connect {
+    /// Starts at `now`; everything random in it comes from `seed`.
+    pub fn new(config: ConnectConfig, seed: [u8; 32], now: Instant) -> Self {
+        let mut rng = Rng::new(seed);
+        let keys = SessionKeys::derive(&config.id);
+        let local = PeerId(rng.bytes());
+        let punch = PunchConfig {
+            local,
+            key: keys.probe,
+            retry: config.peer_retry,
+            policy: config.policy,
+            sockets: config.sockets,
+        };
+        let mut puncher = Puncher::new(punch, rng.fork());
+        for peer in &config.peers {
+            let candidate = Candidate { kind: CandidateKind::Reflexive, endpoint: *peer };
+            puncher.add_peer(now, PeerId::UNKNOWN, PeerDialect::Unknown, &[candidate]);
+        }
+        let candidates = config
+            .host_candidates
+            .iter()
+            .map(|endpoint| Candidate { kind: CandidateKind::Host, endpoint: *endpoint })
+            .collect();
+        let reachable = |server: &SocketAddr| config.sockets.towards(*server).map(|socket| (socket, *server));
+        let rendezvous = (!config.servers.is_empty()).then(|| {
+            let socket_config = RendezvousConfig {
+                lookup: keys.lookup,
+                id: config.id.as_bytes().to_vec(),
+                peer: local,
+                attributes: Profile { candidates, ..Profile::default() }.encode(),
+                policy: config.policy,
+                servers: config.servers.iter().filter_map(reachable).collect(),
+                retry: config.server_retry,
+                enough: config.expected,
+            };
+            RendezvousClient::new(socket_config, &mut rng, now)
+        });
+        let mut connect = Self {
+            expected: config.expected,
+            policy: config.policy,
+            deadline: config.timeout.and_then(|timeout| now.checked_add(timeout)),
+            rendezvous,
+            puncher,
+            enough_since: None,
+            no_service: None,
+            outcome: None,
+            counters: ConnectCounters::default(),
+            events: VecDeque::new(),
+        };
+        connect.handle_timeout(now);
+        connect
+    }
+
+    /// How the call ended, once it has. Nothing is sent afterwards but what `poll_transmit` still holds.
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.outcome
+    }
+
+    /// Every peer that is known, in the order in which they became known.
+    pub fn peers(&self, now: Instant) -> impl Iterator<Item = PeerStatus> {
+        self.puncher.peers(now)
+    }
+
+    /// What has been counted.
+    pub fn counters(&self) -> ConnectCounters {
+        let server_dropped = self.rendezvous.as_ref().map_or(0, RendezvousClient::dropped);
+        ConnectCounters { punch: self.puncher.counters(), server_dropped, ..self.counters }
+    }
+
+    /// Takes a datagram and says whose it was.
+    pub fn handle_datagram(
+        &mut self,
+        now: Instant,
+        socket: SocketIndex,
+        source: SocketAddr,
+        datagram: &[u8],
+    ) -> Disposition {
+        if self.outcome.is_some() {
+            return Disposition::Stranger;
+        }
+        let disposition = self.dispatch(now, socket, source, datagram);
+        if disposition == Disposition::Stranger {
+            self.counters.strangers += 1;
+        }
+        self.progress(now);
+        disposition
+    }
+
+    fn dispatch(
+        &mut self,
+        now: Instant,
+        socket: SocketIndex,
+        source: SocketAddr,
+        datagram: &[u8],
+    ) -> Disposition {
+        if let Some(rendezvous) = &mut self.rendezvous
+            && rendezvous.is_server(socket, source)
+        {
+            rendezvous.handle_datagram(now, socket, source, datagram);
+            // A fresh fallback asks at once.
+            rendezvous.handle_timeout(now);
+            if self.policy == DialectPolicy::Native && !is_native(datagram) {
+                self.note_no_service(now, Outcome::DialectMismatch);
+            }
+            self.drain_rendezvous(now);
+            return Disposition::Control;
+        }
+        if is_native(datagram) {
+            match Message::parse(datagram) {
+                Ok(Message::Probe(signed)) => self.puncher.handle_probe(now, socket, source, &signed),
+                Ok(_) | Err(_) => self.counters.malformed += 1,
+            }
+            return Disposition::Control;
+        }
+        if let Some(signal) = Signal::parse(datagram)
+            && self.puncher.handle_signal(now, socket, source, signal)
+        {
+            return Disposition::Control;
+        }
+        if self.puncher.handle_data(now, socket, source) { Disposition::Data } else { Disposition::Stranger }
+    }
+
+    fn drain_rendezvous(&mut self, now: Instant) {
+        while let Some(event) = self.rendezvous.as_mut().and_then(RendezvousClient::poll_event) {
+            match event {
+                RendezvousEvent::Registered { observed } => {
+                    self.events.push_back(ConnectEvent::Registered(observed));
+                }
+                RendezvousEvent::Joined { peer, dialect, candidates } => {
+                    self.events.push_back(ConnectEvent::Found(peer));
+                    self.puncher.add_peer(now, peer, dialect, &candidates);
+                }
+                RendezvousEvent::Left { peer, .. } => {
+                    self.events.push_back(ConnectEvent::Gone(peer));
+                    self.puncher.note_gone(now, peer);
+                }
+                RendezvousEvent::PlainList(list) => {
+                    self.events.push_back(ConnectEvent::PlainList(list.len()));
+                    self.puncher.retain_plain_list(now, &list);
+                    for endpoint in list {
+                        let candidate = Candidate { kind: CandidateKind::Reflexive, endpoint };
+                        self.puncher.add_peer(now, PeerId::UNKNOWN, PeerDialect::Unknown, &[candidate]);
+                    }
+                }
+                RendezvousEvent::Refused(RefusedReason::DialectRefused) => {
+                    self.finish(Outcome::DialectMismatch)
+                }
+                RendezvousEvent::Refused(reason) => self.finish(Outcome::ServerRefused(reason)),
+            }
+        }
+        // What has just become known is probed now, not at the next tick.
+        self.puncher.handle_timeout(now);
+    }
+
+    /// The network says that nobody is at `destination`.
+    pub fn handle_unreachable(&mut self, now: Instant, destination: SocketAddr, how: Unreachable) {
+        if self.rendezvous.as_ref().is_some_and(|rendezvous| rendezvous.is_server_address(destination)) {
+            self.note_no_service(now, Outcome::ServerUnreachable(how));
+        }
+    }
+
+    fn note_no_service(&mut self, now: Instant, sign: Outcome) {
+        if self.server_answered() {
+            return;
+        }
+        let (_, since) = *self.no_service.get_or_insert((sign, now));
+        self.no_service = Some((sign, since));
+        if now.saturating_duration_since(since) >= NO_SERVICE_PATIENCE {
+            self.finish(sign);
+        }
+    }
+
+    fn server_answered(&self) -> bool {
+        self.rendezvous.as_ref().is_none_or(RendezvousClient::server_answered)
+    }
+
+    /// Does all that is due at `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.outcome.is_some() {
+            return;
+        }
+        if let Some(rendezvous) = &mut self.rendezvous {
+            rendezvous.handle_timeout(now);
+        }
+        self.puncher.handle_timeout(now);
+        self.progress(now);
+        if self.outcome.is_none() && self.deadline.is_some_and(|deadline| now >= deadline) {
+            self.time_is_up(now);
+        }
+    }
+
+    fn time_is_up(&mut self, now: Instant) {
+        let outcome = if self.puncher.count(now, Progress::Known) >= self.expected {
+            Outcome::TimedOutPunching
+        } else if self.server_answered() {
+            Outcome::TimedOutWaiting
+        } else {
+            self.no_service.map_or(Outcome::ServerSilent, |(sign, _)| sign)
+        };
+        self.finish(outcome);
+    }
+
+    fn progress(&mut self, now: Instant) {
+        if self.outcome.is_some() || self.puncher.count(now, Progress::Done) < self.expected {
+            return;
+        }
+        let since = *self.enough_since.get_or_insert(now);
+        let done = self.puncher.count(now, Progress::Done);
+        let alive = self.puncher.count(now, Progress::Heard);
+        if alive == done || now >= since + STRAGGLER_GRACE {
+            self.finish(Outcome::Complete);
+        }
+    }
+
+    /// Ends the call at the caller's wish; the server is told, so that the peers are.
+    pub fn cancel(&mut self) {
+        if self.outcome.is_none() {
+            self.say_goodbye();
+        }
+    }
+
+    fn finish(&mut self, outcome: Outcome) {
+        if self.outcome.is_none() {
+            self.outcome = Some(outcome);
+            self.events.push_back(ConnectEvent::Finished(outcome));
+            self.say_goodbye();
+        }
+    }
+
+    fn say_goodbye(&mut self) {
+        if let Some(rendezvous) = &mut self.rendezvous {
+            rendezvous.close();
+        }
+    }
+
+    /// The next datagram to send; to be asked for after every call that takes `&mut self`.
+    #[must_use]
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        // Probes first: they are what the other side waits for.
+        self.puncher
+            .poll_transmit()
+            .or_else(|| self.rendezvous.as_mut().and_then(RendezvousClient::poll_transmit))
+    }
+
+    /// The next event; to be asked for after every call that takes `&mut self`.
+    #[must_use]
+    pub fn poll_event(&mut self) -> Option<ConnectEvent> {
+        self.events.pop_front()
+    }
+
+    /// When to call `handle_timeout`; to be asked for after every call that takes `&mut self`.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.outcome.is_some() {
+            return None;
+        }
+        let rendezvous = self.rendezvous.as_ref().and_then(RendezvousClient::poll_timeout);
+        let stragglers = self.enough_since.map(|since| since + STRAGGLER_GRACE);
+        [rendezvous, self.puncher.poll_timeout(), self.deadline, stragglers].into_iter().flatten().min()
+    }
+}

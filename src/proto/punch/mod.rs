@@ -1,0 +1,463 @@
+//! Punching: opening holes to peers and agreeing on them.
+
+mod path;
+mod peer;
+mod plain;
+mod replay;
+mod schedule;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use self::path::Path;
+use self::peer::{Local, NativePunch};
+use self::plain::PlainPunch;
+use super::keys::ProbeKey;
+use super::types::{
+    Candidate, CandidateKind, DialectPolicy, LocalSockets, PeerDialect, PeerId, SocketIndex, Transmit,
+};
+use super::wire::plain::Signal;
+use super::wire::probe::SignedProbe;
+use super::wire::{Probe, ProbeKind};
+use super::{MAX_ENDPOINTS_PER_PEER, Rng};
+
+/// Most peers that are punched at the same time; further ones are dropped and counted.
+pub const MAX_PEERS: usize = 256;
+
+/// Native probes that follow a plain signal of a peer that was not heard in the native dialect. An existing plain tool
+/// ignores them as long as it punches, which is 100 ms after our first `ACK` at the least; these take 20 ms.
+const PROBES_AFTER_PLAIN: u32 = 4;
+/// How long a hole that the plain dialect has opened waits for the native one to authenticate it.
+const NATIVE_HEAD_START: Duration = Duration::from_millis(150);
+
+/// What a [`Puncher`] needs to know.
+#[derive(Clone, Debug)]
+pub struct PunchConfig {
+    /// Our name.
+    pub local: PeerId,
+    /// Authenticates probes.
+    pub key: ProbeKey,
+    /// Longest pause between two probes of a path.
+    pub retry: Duration,
+    /// Which dialects may be spoken.
+    pub policy: DialectPolicy,
+    /// What probes are sent from.
+    pub sockets: LocalSockets,
+}
+
+/// What has been counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PunchCounters {
+    /// Probes whose tag is wrong: made by someone who does not know the session ID.
+    pub forged: u64,
+    /// Authentic probes that were seen before or are too old.
+    pub replayed: u64,
+    /// Authentic probes of our own, or for someone else.
+    pub misdirected: u64,
+    /// Peers and endpoints beyond the limits.
+    pub over_limit: u64,
+    /// Datagrams sent by this machine.
+    pub sent: u64,
+}
+
+/// How far a peer's hole is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Progress {
+    /// Known, nothing heard.
+    Known,
+    /// Heard from.
+    Heard,
+    /// We know that the hole works both ways.
+    Confirmed,
+    /// Both sides agree on it, or we have done all we can that they do.
+    Done,
+}
+
+/// A peer and its hole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// The peer's ID; [`PeerId::UNKNOWN`] for a plain peer of a plain server.
+    pub id: PeerId,
+    /// How far the hole is.
+    pub progress: Progress,
+    /// The agreed endpoint, or the best one so far.
+    pub endpoint: SocketAddr,
+    /// The socket that reaches it.
+    pub socket: SocketIndex,
+    /// How the endpoint was learned.
+    pub kind: CandidateKind,
+    /// Round-trip time, where it was measured (the plain dialect has no means).
+    pub rtt: Option<Duration>,
+    /// Whether the peer proved that it knows the session ID.
+    pub authenticated: bool,
+    /// Whether the peer itself said that the hole is open, rather than we outlasted its silence.
+    pub confirmed_by_peer: bool,
+}
+
+#[derive(Debug)]
+struct Peer {
+    listed_id: PeerId,
+    /// Named by a plain server's list (and so gone with it).
+    plain_listed: bool,
+    candidates: Vec<Candidate>,
+    native: Option<NativePunch>,
+    plain: Option<(SocketIndex, SocketAddr, PlainPunch)>,
+    plain_open_since: Option<Instant>,
+}
+
+impl Peer {
+    fn plain_is_done(&self, now: Instant) -> bool {
+        let head_start = if self.native.is_some() { NATIVE_HEAD_START } else { Duration::ZERO };
+        let waited = self.plain_open_since.is_some_and(|since| now >= since + head_start);
+        waited && self.plain.as_ref().is_some_and(|(.., plain)| plain.is_done())
+    }
+
+    fn progress(&self, now: Instant) -> Progress {
+        let native = self.native.as_ref().map_or(Progress::Known, |native| {
+            if native.agreed().is_some() {
+                Progress::Done
+            } else if native.is_confirmed() {
+                Progress::Confirmed
+            } else if native.is_heard() {
+                Progress::Heard
+            } else {
+                Progress::Known
+            }
+        });
+        let plain = match &self.plain {
+            Some(_) if self.plain_is_done(now) => Progress::Done,
+            Some((.., plain)) if plain.is_open() => Progress::Confirmed,
+            Some((.., plain)) if plain.is_heard() => Progress::Heard,
+            _ => Progress::Known,
+        };
+        native.max(plain)
+    }
+
+    fn status(&self, now: Instant) -> PeerStatus {
+        let progress = self.progress(now);
+        let best = self.native.as_ref().and_then(NativePunch::best);
+        let id = self.native.as_ref().map_or(self.listed_id, |native| native.id);
+        let confirmed_by_peer = self.native.as_ref().is_some_and(NativePunch::is_confirmed_by_peer);
+        match (best, &self.plain) {
+            (Some(path), _) => PeerStatus {
+                id,
+                progress,
+                endpoint: path.remote,
+                socket: path.socket,
+                kind: path.kind,
+                rtt: path.rtt,
+                authenticated: true,
+                confirmed_by_peer,
+            },
+            (None, plain) => {
+                let listed = self.candidates.first().map(|candidate| candidate.endpoint);
+                let heard =
+                    self.native.as_ref().and_then(|native| native.paths.first()).map(|path| path.remote);
+                let (socket, endpoint) = match plain {
+                    Some((socket, endpoint, _)) => (*socket, Some(*endpoint)),
+                    None => (SocketIndex::default(), listed.or(heard)),
+                };
+                PeerStatus {
+                    id,
+                    progress,
+                    endpoint: endpoint.unwrap_or(Probe::UNOBSERVED),
+                    socket,
+                    kind: self.candidates.first().map_or(CandidateKind::PeerReflexive, |first| first.kind),
+                    rtt: None,
+                    authenticated: false,
+                    confirmed_by_peer: progress >= Progress::Confirmed,
+                }
+            }
+        }
+    }
+}
+
+/// Opens holes to any number of peers.
+#[derive(Debug)]
+pub struct Puncher {
+    config: PunchConfig,
+    rng: Rng,
+    peers: Vec<Peer>,
+    transmits: VecDeque<Transmit>,
+    counters: PunchCounters,
+}
+
+impl Puncher {
+    /// Knows nobody yet.
+    pub fn new(config: PunchConfig, rng: Rng) -> Self {
+        Self {
+            config,
+            rng,
+            peers: Vec::new(),
+            transmits: VecDeque::new(),
+            counters: PunchCounters::default(),
+        }
+    }
+
+    /// What has been counted.
+    pub fn counters(&self) -> PunchCounters {
+        self.counters
+    }
+
+    /// Adds a peer, or further candidates of one that is known.
+    pub fn add_peer(&mut self, now: Instant, id: PeerId, dialect: PeerDialect, candidates: &[Candidate]) {
+        let speaks_native = dialect != PeerDialect::Plain && self.config.policy != DialectPolicy::Plain;
+        let speaks_plain = dialect != PeerDialect::Native && self.config.policy != DialectPolicy::Native;
+        if !speaks_native && !speaks_plain {
+            return;
+        }
+        let plain_listed = id == PeerId::UNKNOWN;
+        let known = if plain_listed {
+            self.peers.iter().position(|peer| peer.candidates.first() == candidates.first())
+        } else {
+            self.position_by_id(id)
+        };
+        let position = match known {
+            Some(position) => position,
+            None if self.peers.len() >= MAX_PEERS => {
+                self.counters.over_limit += 1;
+                return;
+            }
+            None => {
+                self.peers.push(Peer {
+                    listed_id: id,
+                    plain_listed,
+                    candidates: Vec::new(),
+                    native: speaks_native.then(|| NativePunch::new(id)),
+                    plain: None,
+                    plain_open_since: None,
+                });
+                self.peers.len() - 1
+            }
+        };
+        let peer = &mut self.peers[position];
+        for candidate in candidates {
+            if !is_reachable_kind(candidate.endpoint) || peer.candidates.contains(candidate) {
+                continue;
+            }
+            if peer.candidates.len() >= MAX_ENDPOINTS_PER_PEER {
+                self.counters.over_limit += 1;
+                break;
+            }
+            peer.candidates.push(*candidate);
+            let Some(socket) = self.config.sockets.towards(candidate.endpoint) else { continue };
+            if let Some(native) = &mut peer.native {
+                let path = Path::new(socket, candidate.endpoint, candidate.kind, self.rng.u64(), now);
+                if native.add_path(path).is_none() {
+                    self.counters.over_limit += 1;
+                }
+            }
+            if speaks_plain && peer.plain.is_none() {
+                peer.plain = Some((socket, candidate.endpoint, PlainPunch::new(now)));
+            }
+        }
+    }
+
+    /// A plain server's list is the full list: others that came from an earlier one and were not heard are forgotten.
+    pub fn retain_plain_list(&mut self, now: Instant, list: &[SocketAddr]) {
+        self.peers.retain(|peer| {
+            !peer.plain_listed
+                || peer.progress(now) > Progress::Known
+                || peer.candidates.first().is_some_and(|candidate| list.contains(&candidate.endpoint))
+        });
+    }
+
+    /// The server says that a peer is gone.
+    pub fn note_gone(&mut self, now: Instant, id: PeerId) {
+        if let Some(position) = self.position_by_id(id) {
+            let peer = &mut self.peers[position];
+            if let Some(native) = &mut peer.native {
+                native.note_gone(now);
+            } else if peer.progress(now) == Progress::Known {
+                self.peers.remove(position);
+            }
+        }
+        self.forget_hopeless(now);
+    }
+
+    fn forget_hopeless(&mut self, now: Instant) {
+        self.peers.retain(|peer| {
+            peer.plain.is_some() || peer.native.as_ref().is_none_or(|native| !native.is_hopeless(now))
+        });
+    }
+
+    fn position_by_id(&self, id: PeerId) -> Option<usize> {
+        self.peers.iter().position(|peer| {
+            peer.listed_id == id || peer.native.as_ref().is_some_and(|native| native.id == id)
+        })
+    }
+
+    /// Takes a probe from anyone.
+    pub fn handle_probe(
+        &mut self,
+        now: Instant,
+        socket: SocketIndex,
+        source: SocketAddr,
+        signed: &SignedProbe<'_>,
+    ) {
+        if self.config.policy == DialectPolicy::Plain {
+            return;
+        }
+        let Some(probe) = signed.verify(&self.config.key) else {
+            self.counters.forged += 1;
+            return;
+        };
+        let for_us = probe.receiver == self.config.local || probe.receiver == PeerId::UNKNOWN;
+        if !for_us || probe.sender == self.config.local {
+            self.counters.misdirected += 1;
+            return;
+        }
+        let Some(position) = self.sender_position(socket, source, &probe) else {
+            self.counters.over_limit += 1;
+            return;
+        };
+        let local = Local { id: self.config.local, key: &self.config.key, retry: self.config.retry };
+        let Some(native) = &mut self.peers[position].native else { return };
+        let before = self.transmits.len();
+        let transaction = self.rng.u64();
+        if !native.handle_probe(now, &local, (socket, source), &probe, transaction, &mut self.transmits) {
+            self.counters.replayed += 1;
+        }
+        self.counters.sent += (self.transmits.len() - before) as u64;
+        self.handle_timeout(now);
+    }
+
+    /// Whose probe this is: a known peer's, one's that a plain list named, or a new one's that heard of us first.
+    fn sender_position(&mut self, socket: SocketIndex, source: SocketAddr, probe: &Probe) -> Option<usize> {
+        if let Some(position) = self.position_by_id(probe.sender) {
+            return Some(position);
+        }
+        let nameless = self.peers.iter().position(|peer| {
+            peer.native.as_ref().is_some_and(|native| {
+                native.id == PeerId::UNKNOWN && native.path_at(socket, source).is_some()
+            })
+        });
+        if nameless.is_some() || probe.kind == ProbeKind::Response || self.peers.len() >= MAX_PEERS {
+            return nameless;
+        }
+        self.peers.push(Peer {
+            listed_id: probe.sender,
+            plain_listed: false,
+            candidates: Vec::new(),
+            native: Some(NativePunch::new(probe.sender)),
+            plain: None,
+            plain_open_since: None,
+        });
+        Some(self.peers.len() - 1)
+    }
+
+    /// Takes a plain signal; `false` if its source is nobody that may speak plain.
+    pub fn handle_signal(
+        &mut self,
+        now: Instant,
+        socket: SocketIndex,
+        source: SocketAddr,
+        signal: Signal,
+    ) -> bool {
+        let found = self.peers.iter_mut().find_map(|peer| match &mut peer.plain {
+            Some((via, endpoint, plain)) if (*via, *endpoint) == (socket, source) => {
+                Some((plain, &mut peer.plain_open_since, &mut peer.native))
+            }
+            _ => None,
+        });
+        let Some((plain, open_since, native)) = found else { return false };
+        let heard_before = plain.is_heard();
+        let answer = plain.handle_signal(now, signal);
+        if plain.is_open() {
+            open_since.get_or_insert(now);
+        }
+        if !heard_before
+            && plain.is_heard()
+            && let Some(native) = native
+        {
+            native.restart(now);
+        }
+        if let Some(answer) = answer {
+            self.counters.sent += 1;
+            self.transmits.push_back(signal_to(socket, source, answer));
+        }
+        true
+    }
+
+    /// Notes a datagram of the application's; `true` if it came from a peer and so belongs to the caller.
+    pub fn handle_data(&mut self, now: Instant, socket: SocketIndex, source: SocketAddr) -> bool {
+        for peer in &mut self.peers {
+            if let Some(native) = &mut peer.native
+                && let Some(index) = native.path_at(socket, source)
+                && native.paths[index].heard
+            {
+                native.handle_data(index);
+                return true;
+            }
+            if let Some((via, endpoint, plain)) = &mut peer.plain
+                && (*via, *endpoint) == (socket, source)
+            {
+                plain.handle_data();
+                peer.plain_open_since = now.checked_sub(NATIVE_HEAD_START);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Does all that is due at `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.forget_hopeless(now);
+        let local = Local { id: self.config.local, key: &self.config.key, retry: self.config.retry };
+        let before = self.transmits.len();
+        for peer in &mut self.peers {
+            let plain_heard = peer.plain.as_ref().is_some_and(|(.., plain)| plain.is_heard());
+            if let Some(native) = &mut peer.native {
+                let limit = plain_heard.then_some(PROBES_AFTER_PLAIN);
+                native.handle_timeout(now, &local, limit, &mut self.transmits);
+            }
+            if let Some((socket, endpoint, plain)) = &mut peer.plain
+                && let Some(signal) = plain.handle_timeout(now, self.config.retry)
+            {
+                self.transmits.push_back(signal_to(*socket, *endpoint, signal));
+            }
+        }
+        self.counters.sent += (self.transmits.len() - before) as u64;
+    }
+
+    /// Every peer, in the order in which they became known.
+    pub fn peers(&self, now: Instant) -> impl Iterator<Item = PeerStatus> {
+        self.peers.iter().map(move |peer| peer.status(now))
+    }
+
+    /// How many peers have got at least so far.
+    pub fn count(&self, now: Instant, progress: Progress) -> usize {
+        self.peers.iter().filter(|peer| peer.progress(now) >= progress).count()
+    }
+
+    /// The next datagram to send; to be asked for after every call that takes `&mut self`.
+    #[must_use]
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    /// When to call `handle_timeout`; to be asked for after every call that takes `&mut self`.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.peers
+            .iter()
+            .flat_map(|peer| {
+                let native = peer.native.as_ref().and_then(NativePunch::poll_timeout);
+                let plain = peer.plain.as_ref().and_then(|(.., plain)| plain.poll_timeout());
+                native.into_iter().chain(plain)
+            })
+            .min()
+    }
+}
+
+fn signal_to(socket: SocketIndex, destination: SocketAddr, signal: Signal) -> Transmit {
+    Transmit { socket, destination, payload: signal.as_bytes().to_vec() }
+}
+
+/// Never probe what cannot be a peer: a forged list must not make us send to multicast, broadcast or port 0.
+fn is_reachable_kind(endpoint: SocketAddr) -> bool {
+    let ip = endpoint.ip();
+    let broadcast = matches!(ip, std::net::IpAddr::V4(v4) if v4.is_broadcast());
+    endpoint.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !broadcast
+}

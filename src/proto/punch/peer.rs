@@ -1,0 +1,365 @@
+//! One peer's hole in the native dialect: which paths are tried, confirmed, agreed upon.
+//!
+//! Both sides probe all paths and confirm for themselves: a path is confirmed once a request of ours was answered over
+//! it. The side with the larger peer ID is controlling; it nominates one path that it has confirmed. A side is done
+//! when it has confirmed the nominated path and knows that the other side has, too. The last to know sends its
+//! knowledge redundantly, because nobody answers after the hand-over; should all of that be lost, the other side goes
+//! ahead after a bounded time, for its own confirmation is proof that the hole works both ways.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::path::Path;
+use super::replay::ReplayWindow;
+use crate::proto::keys::ProbeKey;
+use crate::proto::types::{CandidateKind, MAX_ENDPOINTS_PER_PEER, PeerId, SocketIndex, Transmit};
+use crate::proto::wire::{Probe, ProbeFlags, ProbeKind};
+
+/// How long a side that has confirmed waits at least to hear that the other has, too.
+pub const MIN_LINGER: Duration = Duration::from_millis(300);
+/// And at most.
+pub const MAX_LINGER: Duration = Duration::from_secs(2);
+/// Copies of the last word.
+const FINAL_COPIES: usize = 3;
+/// How long a confirmed path waits for a better one that may be about to be confirmed.
+const BETTER_PATH_GRACE: Duration = Duration::from_millis(10);
+/// How often an agreed path is kept alive while other peers are still being punched.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// A peer that has gone away but was heard before is probed for so long: it may have handed over already.
+const GONE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What every function here needs to know of our side.
+#[derive(Debug)]
+pub struct Local<'a> {
+    pub id: PeerId,
+    pub key: &'a ProbeKey,
+    pub retry: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// No path is confirmed.
+    Probing,
+    /// A path is confirmed; the other side may not know yet.
+    Agreeing { since: Instant, nominate_at: Option<Instant>, nominated: Option<usize> },
+    /// Path number `path` is it.
+    Done { path: usize, confirmed_by_peer: bool },
+}
+
+/// One peer's hole in the native dialect.
+#[derive(Debug)]
+pub struct NativePunch {
+    /// The peer's name; unknown while it is known from a plain list only.
+    pub id: PeerId,
+    pub paths: Vec<Path>,
+    phase: Phase,
+    sequence: u32,
+    replay: ReplayWindow,
+    gone: Option<Instant>,
+}
+
+impl NativePunch {
+    /// Knows no path yet.
+    pub fn new(id: PeerId) -> Self {
+        Self {
+            id,
+            paths: Vec::new(),
+            phase: Phase::Probing,
+            sequence: 0,
+            replay: ReplayWindow::default(),
+            gone: None,
+        }
+    }
+
+    /// Where the path is in `paths`.
+    pub fn path_at(&self, socket: SocketIndex, remote: SocketAddr) -> Option<usize> {
+        self.paths.iter().position(|path| path.socket == socket && path.remote == remote)
+    }
+
+    /// Adds a path unless it is known or there are too many; returns where it is.
+    pub fn add_path(&mut self, path: Path) -> Option<usize> {
+        if let Some(index) = self.path_at(path.socket, path.remote) {
+            let known = &mut self.paths[index];
+            // The same endpoint by two names goes by the better one, and by the peer's own word rather than by guess.
+            if known.kind == CandidateKind::PeerReflexive || path.kind.rank() < known.kind.rank() {
+                known.kind = path.kind;
+            }
+            return Some(index);
+        }
+        if self.paths.len() >= MAX_ENDPOINTS_PER_PEER {
+            return None;
+        }
+        self.paths.push(path);
+        Some(self.paths.len() - 1)
+    }
+
+    /// Starts probing every path from the dense beginning of the schedule, unless the peer was heard.
+    pub fn restart(&mut self, now: Instant) {
+        if !self.is_heard() {
+            self.paths.iter_mut().for_each(|path| path.restart(now));
+        }
+    }
+
+    /// Whether an authenticated probe of the peer's came.
+    pub fn is_heard(&self) -> bool {
+        self.paths.iter().any(|path| path.heard)
+    }
+
+    /// Whether some path is confirmed.
+    pub fn is_confirmed(&self) -> bool {
+        !matches!(self.phase, Phase::Probing)
+    }
+
+    /// The agreed path, once there is one.
+    pub fn agreed(&self) -> Option<&Path> {
+        match self.phase {
+            Phase::Done { path, .. } => Some(&self.paths[path]),
+            _ => None,
+        }
+    }
+
+    /// The agreed path, or the best confirmed one.
+    pub fn best(&self) -> Option<&Path> {
+        self.agreed().or_else(|| self.best_confirmed().map(|index| &self.paths[index]))
+    }
+
+    fn best_confirmed(&self) -> Option<usize> {
+        (0..self.paths.len())
+            .filter(|index| self.paths[*index].confirmed.is_some())
+            .min_by_key(|index| self.paths[*index].preference())
+    }
+
+    /// The server says that the peer is gone.
+    pub fn note_gone(&mut self, now: Instant) {
+        self.gone.get_or_insert(now);
+    }
+
+    /// Whether nothing can come of this peer any more.
+    pub fn is_hopeless(&self, now: Instant) -> bool {
+        let patience = if self.is_heard() { GONE_PATIENCE } else { Duration::ZERO };
+        !self.is_confirmed() && self.gone.is_some_and(|gone| now.saturating_duration_since(gone) >= patience)
+    }
+
+    /// Takes a probe that is authentic, from this peer and for us; `false` if it was seen before.
+    pub fn handle_probe(
+        &mut self,
+        now: Instant,
+        local: &Local<'_>,
+        (socket, source): (SocketIndex, SocketAddr),
+        probe: &Probe,
+        fresh_transaction: u64,
+        out: &mut impl Extend<Transmit>,
+    ) -> bool {
+        if !self.replay.accept(probe.sequence) {
+            return false;
+        }
+        self.id = probe.sender;
+        let learned = Path::new(socket, source, CandidateKind::PeerReflexive, fresh_transaction, now);
+        let Some(index) = self.add_path(learned) else { return true };
+        let path = &mut self.paths[index];
+        path.heard = true;
+        // Only what is confirmed can be nominated, so a nomination says both.
+        path.peer_nominated |= probe.flags.has(ProbeFlags::NOMINATED);
+        path.peer_confirmed |= path.peer_nominated || probe.flags.has(ProbeFlags::CONFIRMED);
+        match probe.kind {
+            ProbeKind::Request => {
+                path.last_request = Some((probe.transaction, probe.sequence));
+                if path.confirmed.is_none() {
+                    // The request came through, so the way back is open from now on at the latest.
+                    path.restart(now);
+                }
+                self.respond(local, index, out);
+            }
+            ProbeKind::Response if path.transaction == probe.transaction => {
+                path.note_response(now, probe.echo);
+                self.confirm(now, index);
+            }
+            // Answered from another endpoint than the one we asked: that endpoint is now a path and is asked itself.
+            ProbeKind::Response => {}
+        }
+        self.settle(now, local, out);
+        true
+    }
+
+    /// The peer's application spoke on this path. What was confirmed before is thereby agreed upon: the peer has
+    /// handed over. An unconfirmed path stays so, since anyone can forge a source address.
+    pub fn handle_data(&mut self, index: usize) {
+        if self.paths[index].confirmed.is_some() && matches!(self.phase, Phase::Agreeing { .. }) {
+            self.phase = Phase::Done { path: index, confirmed_by_peer: true };
+        }
+    }
+
+    fn confirm(&mut self, now: Instant, index: usize) {
+        if self.paths[index].confirmed.is_some() {
+            return;
+        }
+        self.paths[index].confirmed = Some(now);
+        if matches!(self.phase, Phase::Probing) {
+            self.phase = Phase::Agreeing { since: now, nominate_at: None, nominated: None };
+        }
+        if matches!(self.phase, Phase::Agreeing { .. }) {
+            // Tell the peer at once, and densely, that this path works.
+            self.paths[index].restart(now);
+        }
+    }
+
+    fn is_controlling(&self, local: &Local<'_>) -> bool {
+        local.id > self.id
+    }
+
+    /// Moves on as far as what is known allows.
+    fn settle(&mut self, now: Instant, local: &Local<'_>, out: &mut impl Extend<Transmit>) {
+        let Phase::Agreeing { since, mut nominate_at, mut nominated } = self.phase else { return };
+        if self.is_controlling(local) && nominated.is_none() {
+            let due = *nominate_at.get_or_insert_with(|| now + self.grace());
+            if now >= due
+                && let Some(index) = self.best_confirmed()
+            {
+                nominated = Some(index);
+                self.paths[index].restart(now);
+            }
+        }
+        self.phase = Phase::Agreeing { since, nominate_at, nominated };
+
+        let agreed = if self.is_controlling(local) {
+            nominated.filter(|index| self.paths[*index].peer_confirmed)
+        } else {
+            self.paths.iter().position(|path| path.peer_nominated && path.confirmed.is_some())
+        };
+        let outlasted = now >= since + self.linger();
+        if let Some(path) =
+            agreed.or_else(|| outlasted.then(|| nominated.or(self.best_confirmed())).flatten())
+        {
+            self.phase = Phase::Done { path, confirmed_by_peer: agreed.is_some() };
+            self.paths.iter_mut().for_each(|path| path.next = None);
+            self.paths[path].next = Some(now + KEEP_ALIVE);
+            for _ in 0..FINAL_COPIES {
+                self.last_word(local, path, out);
+            }
+        }
+    }
+
+    /// A better path is worth waiting for only where it has shown a sign of life.
+    fn grace(&self) -> Duration {
+        let best = self.best_confirmed().map_or(u8::MAX, |index| self.paths[index].kind.rank());
+        let better_may_come = self.paths.iter().any(|path| path.heard && path.kind.rank() < best);
+        if better_may_come { BETTER_PATH_GRACE } else { Duration::ZERO }
+    }
+
+    fn linger(&self) -> Duration {
+        let rtt = self.paths.iter().filter_map(|path| path.rtt).max().unwrap_or_default();
+        (rtt * 6).clamp(MIN_LINGER, MAX_LINGER)
+    }
+
+    /// Does what is due at `now`. With `limit`, no path is asked more often than that until the peer is heard.
+    pub fn handle_timeout(
+        &mut self,
+        now: Instant,
+        local: &Local<'_>,
+        limit: Option<u32>,
+        out: &mut impl Extend<Transmit>,
+    ) {
+        self.settle(now, local, out);
+        let silent = !self.is_heard();
+        for index in 0..self.paths.len() {
+            let path = &mut self.paths[index];
+            if path.next.is_none_or(|next| now < next) {
+                continue;
+            }
+            if silent && limit.is_some_and(|limit| path.sent >= limit) {
+                path.next = None;
+                continue;
+            }
+            self.request(now, local, index, out);
+            if matches!(self.phase, Phase::Done { .. }) {
+                self.paths[index].next = Some(now + KEEP_ALIVE);
+            }
+        }
+    }
+
+    /// When to call [`Self::handle_timeout`].
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let phase = match self.phase {
+            Phase::Agreeing { since, nominate_at, nominated } => {
+                let nominate_at = nominate_at.filter(|_| nominated.is_none());
+                Some(nominate_at.map_or(since + self.linger(), |at| at.min(since + self.linger())))
+            }
+            Phase::Probing => self.gone.map(|gone| gone + GONE_PATIENCE),
+            Phase::Done { .. } => None,
+        };
+        self.paths.iter().filter_map(|path| path.next).chain(phase).min()
+    }
+
+    fn flags(&self, local: &Local<'_>, index: usize) -> ProbeFlags {
+        let nominated = match self.phase {
+            Phase::Agreeing { nominated, .. } => nominated,
+            Phase::Done { path, .. } => Some(path),
+            Phase::Probing => None,
+        };
+        let mut flags = 0;
+        if self.paths[index].confirmed.is_some() {
+            flags |= ProbeFlags::CONFIRMED;
+            if nominated == Some(index) && self.is_controlling(local) {
+                flags |= ProbeFlags::NOMINATED;
+            }
+        }
+        ProbeFlags(flags)
+    }
+
+    fn request(&mut self, now: Instant, local: &Local<'_>, index: usize, out: &mut impl Extend<Transmit>) {
+        let transaction = self.paths[index].transaction;
+        let sequence = self.send(local, index, ProbeKind::Request, transaction, 0, out);
+        self.paths[index].note_request(now, sequence, local.retry);
+    }
+
+    fn respond(&mut self, local: &Local<'_>, index: usize, out: &mut impl Extend<Transmit>) {
+        if let Some((transaction, echo)) = self.paths[index].last_request {
+            self.send(local, index, ProbeKind::Response, transaction, echo, out);
+        }
+    }
+
+    fn last_word(&mut self, local: &Local<'_>, index: usize, out: &mut impl Extend<Transmit>) {
+        match self.paths[index].last_request {
+            Some(_) => self.respond(local, index, out),
+            None => {
+                let transaction = self.paths[index].transaction;
+                self.send(local, index, ProbeKind::Request, transaction, 0, out);
+            }
+        }
+    }
+
+    fn send(
+        &mut self,
+        local: &Local<'_>,
+        index: usize,
+        kind: ProbeKind,
+        transaction: u64,
+        echo: u32,
+        out: &mut impl Extend<Transmit>,
+    ) -> u32 {
+        self.sequence += 1;
+        let path = &self.paths[index];
+        let observed = if path.heard { path.remote } else { Probe::UNOBSERVED };
+        let probe = Probe {
+            sender: local.id,
+            receiver: self.id,
+            kind,
+            flags: self.flags(local, index),
+            sequence: self.sequence,
+            transaction,
+            echo,
+            observed,
+        };
+        out.extend([Transmit {
+            socket: path.socket,
+            destination: path.remote,
+            payload: probe.encode(local.key),
+        }]);
+        self.sequence
+    }
+
+    /// Whether the peer itself said that the hole is open (and we did not merely outlast its silence).
+    pub fn is_confirmed_by_peer(&self) -> bool {
+        matches!(self.phase, Phase::Done { confirmed_by_peer: true, .. })
+    }
+}

@@ -1,0 +1,475 @@
+//! The client's side of rendezvous: register, hear of others, stay, leave; fall back to a plain server.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::proto::cookie::Cookie;
+use crate::proto::types::{
+    Candidate, CandidateKind, DialectPolicy, PeerDialect, PeerId, SocketIndex, Transmit,
+};
+use crate::proto::wire::{
+    Attributes, Entry, Leave, LeaveReason, Message, Presence, RefusedReason, Register, UpdateBlock, plain,
+};
+use crate::proto::{LookupKey, Rng};
+
+/// First retry of a registration; later ones double up to the configured period.
+const FIRST_RETRY: Duration = Duration::from_millis(20);
+/// How often a plain server is asked once it has named enough peers: often enough to learn of one that replaced them.
+const PLAIN_SLOW_POLL: Duration = Duration::from_secs(1);
+/// Most members that are kept track of; the server's limit is lower.
+const MAX_KNOWN: usize = 1024;
+/// How many copies of a goodbye are sent; nobody waits for its answer, and the server forgets silent clients anyway.
+const GOODBYE_COPIES: usize = 2;
+
+/// What a [`RendezvousClient`] needs to know.
+#[derive(Clone, Debug)]
+pub struct RendezvousConfig {
+    /// Names the session to a native server.
+    pub lookup: LookupKey,
+    /// The session ID, which only a plain server is shown.
+    pub id: Vec<u8>,
+    /// This client's name among its peers.
+    pub peer: PeerId,
+    /// Attributes of this client, encoded.
+    pub attributes: Vec<u8>,
+    /// Which dialects may be spoken.
+    pub policy: DialectPolicy,
+    /// Addresses of the one server; the first that answers is kept.
+    pub servers: Vec<(SocketIndex, SocketAddr)>,
+    /// Longest time between two unanswered requests.
+    pub retry: Duration,
+    /// With so many peers on a plain server's list it is asked less often.
+    pub enough: usize,
+}
+
+/// What a [`RendezvousClient`] has learned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RendezvousEvent {
+    /// The server keeps us under this endpoint of ours.
+    Registered {
+        /// Our endpoint as the server sees it.
+        observed: SocketAddr,
+    },
+    /// A member is there, or more is known of it.
+    Joined {
+        /// Its ID.
+        peer: PeerId,
+        /// The dialect it registered in.
+        dialect: PeerDialect,
+        /// Where it may be reachable.
+        candidates: Vec<Candidate>,
+    },
+    /// A member is gone.
+    Left {
+        /// Its ID.
+        peer: PeerId,
+        /// Why, where the server knew.
+        reason: Option<LeaveReason>,
+    },
+    /// A plain server's full list of the others.
+    PlainList(Vec<SocketAddr>),
+    /// The server does not take us.
+    Refused(RefusedReason),
+}
+
+#[derive(Debug)]
+enum State {
+    /// Asking to be registered in the native dialect.
+    Registering { attempts: u32, next: Instant },
+    /// Registered with a native server.
+    Registered {
+        handle: u64,
+        heartbeat: Duration,
+        expiry: Duration,
+        heard: Instant,
+        next: Instant,
+        awaited: bool,
+    },
+    /// Asking a plain server.
+    Plain { next: Instant, list: Vec<SocketAddr> },
+    /// Said goodbye.
+    Closed,
+}
+
+/// The client's side of rendezvous.
+#[derive(Debug)]
+pub struct RendezvousClient {
+    config: RendezvousConfig,
+    state: State,
+    token: u64,
+    sequence: u32,
+    cookie: Cookie,
+    chosen: Option<usize>,
+    /// A valid native message came: from then on plain datagrams from the server's address change nothing.
+    native_server: bool,
+    instance: u32,
+    revision: u32,
+    /// Members that the server named; `true` while a fresh snapshot has not mentioned them again.
+    known: BTreeMap<PeerId, bool>,
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<RendezvousEvent>,
+    dropped: u64,
+}
+
+impl RendezvousClient {
+    /// Starts asking at `now`.
+    pub fn new(config: RendezvousConfig, rng: &mut Rng, now: Instant) -> Self {
+        let state = match config.policy {
+            DialectPolicy::Plain => State::Plain { next: now, list: Vec::new() },
+            DialectPolicy::Auto | DialectPolicy::Native => State::Registering { attempts: 0, next: now },
+        };
+        Self {
+            config,
+            state,
+            token: rng.u64(),
+            sequence: 0,
+            cookie: [0; 16],
+            chosen: None,
+            native_server: false,
+            instance: 0,
+            revision: 0,
+            known: BTreeMap::new(),
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+            dropped: 0,
+        }
+    }
+
+    /// Whether datagrams from this source on this socket are for this machine.
+    pub fn is_server(&self, socket: SocketIndex, source: SocketAddr) -> bool {
+        self.config.servers.contains(&(socket, source))
+    }
+
+    /// Whether the server may be at this address.
+    pub fn is_server_address(&self, address: SocketAddr) -> bool {
+        self.config.servers.iter().any(|(_, server)| *server == address)
+    }
+
+    /// Whether any valid answer came from the server.
+    pub fn server_answered(&self) -> bool {
+        self.chosen.is_some()
+    }
+
+    /// Whether the server speaks the plain dialect only (or we do).
+    pub fn is_plain(&self) -> bool {
+        matches!(self.state, State::Plain { .. })
+    }
+
+    /// Datagrams from the server's address that made no sense.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Takes a datagram that came from one of the server's addresses.
+    pub fn handle_datagram(
+        &mut self,
+        now: Instant,
+        socket: SocketIndex,
+        source: SocketAddr,
+        datagram: &[u8],
+    ) {
+        let Some(server) = self.config.servers.iter().position(|known| *known == (socket, source)) else {
+            self.dropped += 1;
+            return;
+        };
+        if matches!(self.state, State::Closed) || self.chosen.is_some_and(|chosen| chosen != server) {
+            return;
+        }
+        let understood = match Message::parse(datagram) {
+            Ok(message) if self.config.policy != DialectPolicy::Plain => {
+                self.handle_native(now, server, &message)
+            }
+            Ok(_) => false,
+            Err(_) if crate::proto::wire::is_native(datagram) => false,
+            Err(_) => self.handle_plain(now, server, datagram),
+        };
+        if !understood {
+            self.dropped += 1;
+        }
+    }
+
+    fn handle_native(&mut self, now: Instant, server: usize, message: &Message<'_>) -> bool {
+        let (token, sequence) = match *message {
+            Message::Challenge(challenge) => (challenge.token, Some(challenge.sequence)),
+            Message::Registered(registered) => (registered.token, Some(registered.sequence)),
+            Message::Update { token, .. } => (token, None),
+            Message::PresenceAck(ack) => (ack.token, Some(ack.sequence)),
+            Message::Left(left) => (left.token, Some(left.sequence)),
+            Message::Refused(refused) => (refused.token, Some(refused.sequence)),
+            _ => return false,
+        };
+        // The token is what a stranger who forges the server's address cannot know.
+        if token != self.token || sequence.is_some_and(|sequence| sequence == 0 || sequence > self.sequence) {
+            return false;
+        }
+        self.chosen = Some(server);
+        if !self.native_server {
+            self.native_server = true;
+            if self.is_plain() {
+                // A forged plain reply had us believe in a plain server; the list it may have named is forgotten.
+                self.events.push_back(RendezvousEvent::PlainList(Vec::new()));
+                self.state = State::Registering { attempts: 0, next: now };
+            }
+        }
+        match *message {
+            // The same cookie again answers a retransmission; another one says that the server has a new key.
+            Message::Challenge(challenge)
+                if matches!(self.state, State::Registering { .. }) && challenge.cookie != self.cookie =>
+            {
+                self.cookie = challenge.cookie;
+                self.state = State::Registering { attempts: 0, next: now };
+                self.handle_timeout(now);
+            }
+            Message::Registered(registered) => {
+                let heartbeat = Duration::from_millis(registered.heartbeat_ms.max(100).into());
+                let expiry = Duration::from_millis(registered.expiry_ms.into()).max(heartbeat);
+                if matches!(self.state, State::Registering { .. }) {
+                    self.events.push_back(RendezvousEvent::Registered { observed: registered.observed });
+                }
+                self.state = State::Registered {
+                    handle: registered.handle,
+                    heartbeat,
+                    expiry,
+                    heard: now,
+                    next: now + heartbeat,
+                    awaited: false,
+                };
+                self.apply(&registered.block);
+            }
+            Message::Update { block, .. } => {
+                self.note_heard(now);
+                self.apply(&block);
+            }
+            Message::PresenceAck(ack) => {
+                self.note_heard(now);
+                if let State::Registered { heartbeat, next, awaited, .. } = &mut self.state
+                    && *awaited
+                    && ack.sequence == self.sequence
+                {
+                    *awaited = false;
+                    *next = now + *heartbeat;
+                }
+            }
+            Message::Refused(refused) => match refused.reason {
+                Some(RefusedReason::UnknownRegistration) => {
+                    if matches!(self.state, State::Registered { .. }) {
+                        self.state = State::Registering { attempts: 0, next: now };
+                    }
+                }
+                Some(RefusedReason::DialectRefused) if self.config.policy == DialectPolicy::Auto => {
+                    self.state = State::Plain { next: now, list: Vec::new() };
+                }
+                Some(reason) => self.events.push_back(RendezvousEvent::Refused(reason)),
+                None => {}
+            },
+            _ => {}
+        }
+        true
+    }
+
+    fn note_heard(&mut self, now: Instant) {
+        if let State::Registered { heard, .. } = &mut self.state {
+            *heard = now;
+        }
+    }
+
+    /// Applies what is new in a block and acknowledges it.
+    fn apply(&mut self, block: &UpdateBlock<'_>) {
+        if block.instance != self.instance {
+            if block.from != 0 {
+                return;
+            }
+            self.instance = block.instance;
+            self.revision = 0;
+        }
+        if block.from <= self.revision && block.to > self.revision || block.to == 0 {
+            if block.from == 0 {
+                self.known.values_mut().for_each(|stale| *stale = true);
+            }
+            for entry in block.entries() {
+                self.apply_entry(&entry);
+            }
+            self.revision = block.to;
+            if self.revision == block.latest {
+                self.drop_stale();
+            }
+        }
+        if block.latest > 0 {
+            self.send_presence(false);
+        }
+    }
+
+    fn apply_entry(&mut self, entry: &Entry<'_>) {
+        match *entry {
+            Entry::Joined { peer, .. } if peer == self.config.peer => {}
+            Entry::Joined { peer, dialect, reflexive, attributes } => {
+                if self.known.len() >= MAX_KNOWN && !self.known.contains_key(&peer) {
+                    self.dropped += 1;
+                    return;
+                }
+                self.known.insert(peer, false);
+                let mut candidates = vec![Candidate { kind: CandidateKind::Reflexive, endpoint: reflexive }];
+                candidates.extend(attributes.profile().candidates);
+                self.events.push_back(RendezvousEvent::Joined { peer, dialect, candidates });
+            }
+            Entry::Left { peer, reason } => {
+                if self.known.remove(&peer).is_some() {
+                    self.events.push_back(RendezvousEvent::Left { peer, reason });
+                }
+            }
+        }
+    }
+
+    fn drop_stale(&mut self) {
+        let events = &mut self.events;
+        self.known.retain(|peer, stale| {
+            if *stale {
+                events.push_back(RendezvousEvent::Left { peer: *peer, reason: None });
+            }
+            !*stale
+        });
+    }
+
+    fn handle_plain(&mut self, now: Instant, server: usize, datagram: &[u8]) -> bool {
+        if self.native_server || self.sequence == 0 || self.config.policy == DialectPolicy::Native {
+            return false;
+        }
+        match &mut self.state {
+            State::Registering { .. } => {
+                // Whatever a plain server answers to a registration is about the "ID" it took the registration for.
+                self.chosen = Some(server);
+                self.state = State::Plain { next: now, list: Vec::new() };
+                true
+            }
+            State::Plain { list, .. } => {
+                self.chosen = Some(server);
+                if datagram.is_empty() {
+                    return true;
+                }
+                let Some(named) = plain::parse_list(datagram) else { return false };
+                if *list != named {
+                    list.clone_from(&named);
+                    self.events.push_back(RendezvousEvent::PlainList(named));
+                }
+                true
+            }
+            State::Registered { .. } | State::Closed => false,
+        }
+    }
+
+    /// Does all that is due at `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        match &mut self.state {
+            State::Registering { attempts, next } => {
+                if now < *next {
+                    return;
+                }
+                let wait = FIRST_RETRY.saturating_mul(1 << (*attempts).min(10)).min(self.config.retry);
+                *attempts = attempts.saturating_add(1);
+                *next = now + wait;
+                self.send_register();
+            }
+            State::Registered { heartbeat, expiry, heard, next, awaited, .. } => {
+                if now < *next {
+                    return;
+                }
+                if now.saturating_duration_since(*heard) >= *expiry + *heartbeat {
+                    // The server fell silent for so long that it has forgotten us, or is gone.
+                    self.chosen = None;
+                    self.state = State::Registering { attempts: 0, next: now };
+                    return self.handle_timeout(now);
+                }
+                *awaited = true;
+                *next = now + self.config.retry;
+                self.send_presence(true);
+            }
+            State::Plain { next, list } => {
+                if now < *next {
+                    return;
+                }
+                let satisfied = list.len() >= self.config.enough;
+                *next =
+                    now + if satisfied { PLAIN_SLOW_POLL.max(self.config.retry) } else { self.config.retry };
+                self.sequence += 1;
+                self.send_to_server(self.config.id.clone());
+            }
+            State::Closed => {}
+        }
+    }
+
+    fn send_register(&mut self) {
+        self.sequence += 1;
+        let datagram = Register {
+            token: self.token,
+            sequence: self.sequence,
+            lookup: self.config.lookup,
+            peer: self.config.peer,
+            cookie: self.cookie,
+            instance: self.instance,
+            revision: self.revision,
+            attributes: Attributes::parse(&self.config.attributes).unwrap_or(Attributes::NONE),
+        }
+        .encode();
+        self.send_to_server(datagram);
+    }
+
+    fn send_presence(&mut self, wants_reply: bool) {
+        let State::Registered { handle, .. } = self.state else { return };
+        self.sequence += u32::from(wants_reply);
+        let (token, sequence) = (self.token, self.sequence);
+        let (instance, revision) = (self.instance, self.revision);
+        self.send_to_server(Presence { token, handle, sequence, instance, revision, wants_reply }.encode());
+    }
+
+    /// To the address that answered, or to all as long as none has.
+    fn send_to_server(&mut self, payload: Vec<u8>) {
+        let servers = match self.chosen {
+            Some(index) => &self.config.servers[index..=index],
+            None => &self.config.servers[..],
+        };
+        for (socket, destination) in servers {
+            self.transmits.push_back(Transmit {
+                socket: *socket,
+                destination: *destination,
+                payload: payload.clone(),
+            });
+        }
+    }
+
+    /// Says goodbye, so that the server tells the others at once; nothing else is sent afterwards.
+    pub fn close(&mut self) {
+        if let State::Registered { handle, .. } = self.state {
+            self.sequence += 1;
+            let goodbye = Leave { token: self.token, handle, sequence: self.sequence }.encode();
+            for _ in 0..GOODBYE_COPIES {
+                self.send_to_server(goodbye.clone());
+            }
+        }
+        self.state = State::Closed;
+    }
+
+    /// The next datagram to send; to be asked for after every call that takes `&mut self`.
+    #[must_use]
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    /// The next event; to be asked for after `handle_datagram`.
+    #[must_use]
+    pub fn poll_event(&mut self) -> Option<RendezvousEvent> {
+        self.events.pop_front()
+    }
+
+    /// When to call `handle_timeout`; to be asked for after every call that takes `&mut self`.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match self.state {
+            State::Registering { next, .. } | State::Registered { next, .. } | State::Plain { next, .. } => {
+                Some(next)
+            }
+            State::Closed => None,
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The server's stateless front: tells dialects apart, checks cookies, and lets only proven requests through.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use crate::proto::cookie::CookieJar;
+use crate::proto::wire::codec::Writer;
+use crate::proto::wire::{
+    self, Challenge, Leave, Message, Presence, Refused, RefusedReason, Register, plain,
+};
+use crate::proto::{DialectPolicy, LookupKey, Rng};
+
+/// A request that may touch state.
+#[derive(Clone, Copy, Debug)]
+pub enum Request<'a> {
+    /// A registration from a proven endpoint.
+    Register(Register<'a>),
+    /// A heartbeat or acknowledgement.
+    Presence(Presence),
+    /// A goodbye.
+    Leave(Leave),
+    /// A plain client's session, filed under the lookup key that native clients derive.
+    Plain(LookupKey),
+}
+
+/// What becomes of a datagram.
+#[derive(Clone, Copy, Debug)]
+pub enum Verdict<'a> {
+    /// Give it to the shard that keeps its session.
+    Admit(Request<'a>),
+    /// Answer with what was written into the buffer; nothing is kept.
+    Reply,
+    /// Drop it.
+    Drop,
+}
+
+/// Checks datagrams before any state is touched. Shared by all workers.
+#[derive(Debug)]
+pub struct Gate {
+    cookies: CookieJar,
+    policy: DialectPolicy,
+}
+
+impl Gate {
+    /// A gate whose cookies are keyed from `rng`.
+    pub fn new(policy: DialectPolicy, rng: &mut Rng, now: Instant) -> Self {
+        Self { cookies: CookieJar::new(rng, now), policy }
+    }
+
+    /// Judges one datagram; a [`Verdict::Reply`] stands in `reply` and is never longer than the datagram.
+    pub fn judge<'a>(
+        &self,
+        now: Instant,
+        source: SocketAddr,
+        datagram: &'a [u8],
+        reply: &mut Writer<'_>,
+    ) -> Verdict<'a> {
+        if !wire::is_native(datagram) {
+            return self.judge_plain(datagram);
+        }
+        match Message::parse(datagram) {
+            Ok(Message::Register(register)) if self.policy == DialectPolicy::Plain => {
+                Refused::write(reply, register.token, register.sequence, RefusedReason::DialectRefused);
+                Verdict::Reply
+            }
+            Ok(Message::Register(register)) => {
+                if self.cookies.check(now, source, &register.cookie) {
+                    return Verdict::Admit(Request::Register(register));
+                }
+                let cookie = self.cookies.bake(now, source);
+                Challenge { token: register.token, sequence: register.sequence, cookie }.write(reply);
+                Verdict::Reply
+            }
+            Ok(Message::Presence(presence)) => Verdict::Admit(Request::Presence(presence)),
+            Ok(Message::Leave(leave)) => Verdict::Admit(Request::Leave(leave)),
+            Ok(_) | Err(_) => Verdict::Drop,
+        }
+    }
+
+    fn judge_plain<'a>(&self, datagram: &'a [u8]) -> Verdict<'a> {
+        let acceptable = !datagram.is_empty() && datagram.len() <= plain::MAX_ID_LEN;
+        if !acceptable || self.policy == DialectPolicy::Native {
+            return Verdict::Drop;
+        }
+        Verdict::Admit(Request::Plain(LookupKey::derive(datagram)))
+    }
+}

@@ -1,0 +1,10 @@
+//! Rendezvous: clients register under a session's lookup key and are told who else is there.
+
+pub mod client;
+pub mod gate;
+mod members;
+pub mod shard;
+
+pub use client::{RendezvousClient, RendezvousConfig, RendezvousEvent};
+pub use gate::{Gate, Request, Verdict};
+pub use shard::{Shard, ShardConfig, ShardCounters};

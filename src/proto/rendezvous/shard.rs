@@ -1,0 +1,536 @@
+//! The server's state machine: one shard of the sessions. A server has many, each behind a lock of its own.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::gate::Request;
+use super::members::{Member, MemberRef, Members, Push};
+use crate::proto::keys::truncate;
+use crate::proto::wire::codec::{Writer, endpoint_len};
+use crate::proto::wire::plain::push_to_list;
+use crate::proto::wire::{
+    LeaveReason, Left, MAX_DATAGRAM, Presence, PresenceAck, Refused, RefusedReason, Register, Registered,
+    UpdateBuilder,
+};
+use crate::proto::{LookupKey, PeerId, Rng};
+
+/// Retransmission of a push: at first, at most.
+const FIRST_PUSH_RETRY: Duration = Duration::from_millis(30);
+const MAX_PUSH_RETRY: Duration = Duration::from_secs(1);
+/// Changes that are pushed to a member before it has acknowledged the ones before.
+const MAX_UNANSWERED: u8 = 4;
+/// Datagrams that one push may take; a longer list goes on when these are acknowledged.
+const MAX_BLOCKS_PER_PUSH: usize = 4;
+
+/// A shard's limits and times.
+#[derive(Clone, Debug)]
+pub struct ShardConfig {
+    /// This shard's number, part of the handles that it gives out.
+    pub number: u8,
+    /// How often a native client shall say that it is there.
+    pub heartbeat: Duration,
+    /// After how much silence a native client is forgotten.
+    pub expiry: Duration,
+    /// After how much silence a plain client is forgotten.
+    pub plain_expiry: Duration,
+    /// How often a plain client is sent an empty datagram.
+    pub plain_keep_alive: Duration,
+    /// Most members of one session.
+    pub max_members_per_session: usize,
+    /// Most members of this shard.
+    pub max_members: usize,
+}
+
+impl Default for ShardConfig {
+    fn default() -> Self {
+        Self {
+            number: 0,
+            heartbeat: Duration::from_secs(10),
+            expiry: Duration::from_secs(15),
+            plain_expiry: Duration::from_secs(40),
+            plain_keep_alive: Duration::from_secs(10),
+            max_members_per_session: 257,
+            max_members: 1 << 16,
+        }
+    }
+}
+
+/// What a shard has counted since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShardCounters {
+    /// New native members.
+    pub native_joined: u64,
+    /// New plain members.
+    pub plain_joined: u64,
+    /// Members that said goodbye or were replaced.
+    pub left: u64,
+    /// Members that fell silent.
+    pub expired: u64,
+    /// Requests refused for a limit or a taken peer ID.
+    pub refused: u64,
+    /// Requests that named no living registration of their source.
+    pub unknown: u64,
+    /// Pushes sent again because no acknowledgement came.
+    pub pushes_repeated: u64,
+}
+
+impl std::ops::AddAssign for ShardCounters {
+    fn add_assign(&mut self, other: Self) {
+        self.native_joined += other.native_joined;
+        self.plain_joined += other.plain_joined;
+        self.left += other.left;
+        self.expired += other.expired;
+        self.refused += other.refused;
+        self.unknown += other.unknown;
+        self.pushes_repeated += other.pushes_repeated;
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum TimerKind {
+    Expire,
+    Push,
+    KeepAlive,
+}
+
+/// One shard of the sessions.
+#[derive(Debug)]
+pub struct Shard {
+    config: ShardConfig,
+    members: Members,
+    timers: BinaryHeap<Reverse<(Instant, MemberRef, TimerKind)>>,
+    plain_ids: [u8; 32],
+    counters: ShardCounters,
+    outbox: Outbox,
+    /// Reused, so that no request allocates.
+    recipients: Vec<MemberRef>,
+    list: Vec<u8>,
+}
+
+/// Datagrams to send, in one reused piece of memory.
+#[derive(Debug, Default)]
+struct Outbox {
+    bytes: Vec<u8>,
+    queue: VecDeque<(SocketAddr, usize, usize)>,
+}
+
+impl Outbox {
+    fn push(&mut self, destination: SocketAddr, datagram: &[u8]) {
+        if self.queue.is_empty() {
+            self.bytes.clear();
+        }
+        self.queue.push_back((destination, self.bytes.len(), datagram.len()));
+        self.bytes.extend_from_slice(datagram);
+    }
+}
+
+impl Shard {
+    /// An empty shard.
+    pub fn new(config: ShardConfig, mut rng: Rng) -> Self {
+        let plain_ids = rng.bytes();
+        Self {
+            config,
+            members: Members::new(rng),
+            timers: BinaryHeap::new(),
+            plain_ids,
+            counters: ShardCounters::default(),
+            outbox: Outbox::default(),
+            recipients: Vec::new(),
+            list: Vec::new(),
+        }
+    }
+
+    /// The shard's number within a handle.
+    pub fn number_in(handle: u64) -> u8 {
+        (handle >> 56) as u8
+    }
+
+    fn handle_of(&self, at: MemberRef) -> u64 {
+        u64::from(self.config.number) << 56 | u64::from(at.generation) << 32 | u64::from(at.index)
+    }
+
+    fn member_of(handle: u64) -> MemberRef {
+        MemberRef { index: handle as u32, generation: (handle >> 32) as u32 & 0x00FF_FFFF }
+    }
+
+    /// What has been counted.
+    pub fn counters(&self) -> ShardCounters {
+        self.counters
+    }
+
+    /// Members and sessions that live now.
+    pub fn population(&self) -> (usize, usize) {
+        (self.members.len(), self.members.session_count())
+    }
+
+    /// Does what a request that passed the gate asks for.
+    pub fn handle_request(&mut self, now: Instant, source: SocketAddr, request: &Request<'_>) {
+        match request {
+            Request::Register(register) => self.register(now, source, register),
+            Request::Presence(presence) => self.presence(now, source, presence),
+            Request::Leave(leave) => {
+                let at = Self::member_of(leave.handle);
+                if self.is_owner(at, source, leave.token) {
+                    self.counters.left += 1;
+                    self.remove(now, at, LeaveReason::Goodbye);
+                }
+                let left = Left { token: leave.token, sequence: leave.sequence };
+                self.reply(source, |writer| left.write(writer));
+            }
+            Request::Plain(key) => self.plain(now, source, *key),
+        }
+    }
+
+    fn is_owner(&self, at: MemberRef, source: SocketAddr, token: u64) -> bool {
+        self.members.get(at).is_some_and(|member| {
+            member.endpoint == source && member.push.is_some_and(|push| push.token == token)
+        })
+    }
+
+    fn reply(&mut self, destination: SocketAddr, write: impl FnOnce(&mut Writer<'_>)) {
+        let mut buffer = [0; MAX_DATAGRAM];
+        let mut writer = Writer::new(&mut buffer);
+        write(&mut writer);
+        self.outbox.push(destination, writer.as_slice());
+    }
+
+    fn refuse(&mut self, source: SocketAddr, register: &Register<'_>, reason: RefusedReason) {
+        self.counters.refused += 1;
+        self.reply(source, |writer| Refused::write(writer, register.token, register.sequence, reason));
+    }
+
+    fn register(&mut self, now: Instant, source: SocketAddr, register: &Register<'_>) {
+        self.evict_older_lives(now, source, register);
+        let session = self.members.find_session(&register.lookup);
+        let known = session.and_then(|session| self.member_by_peer(session, register.peer));
+        if let Some(at) = known
+            && self
+                .members
+                .get(at)
+                .and_then(|member| member.push)
+                .is_none_or(|push| push.token != register.token)
+        {
+            return self.refuse(source, register, RefusedReason::PeerIdTaken);
+        }
+        let at = match known {
+            Some(at) => self.renew(now, at, source, register),
+            None => {
+                if let Some(reason) = self.why_full(session) {
+                    return self.refuse(source, register, reason);
+                }
+                self.counters.native_joined += 1;
+                let push = Push {
+                    token: register.token,
+                    acknowledged: 0,
+                    unanswered: 0,
+                    timer_runs: false,
+                    sent: now,
+                    rtt_ms: 0,
+                };
+                self.join(
+                    now,
+                    source,
+                    register.lookup,
+                    register.peer,
+                    Some(push),
+                    register.attributes.as_bytes(),
+                )
+            }
+        };
+        let Some(member) = self.members.get_mut(at) else { return };
+        let session = member.session;
+        let knows_instance = self.members.session(session).instance == register.instance;
+        let from = if knows_instance { register.revision } else { 0 };
+        self.send_blocks(now, at, from, Some(register.sequence));
+    }
+
+    fn why_full(&self, session: Option<u32>) -> Option<RefusedReason> {
+        if self.members.len() >= self.config.max_members {
+            return Some(RefusedReason::ServerFull);
+        }
+        let members = session.map_or(0, |session| self.members.session(session).members.len());
+        (members >= self.config.max_members_per_session).then_some(RefusedReason::SessionFull)
+    }
+
+    fn member_by_peer(&self, session: u32, peer: PeerId) -> Option<MemberRef> {
+        self.members.of_session(session).find(|(_, member)| member.peer == peer).map(|(at, _)| at)
+    }
+
+    fn member_by_endpoint(&self, session: u32, endpoint: SocketAddr) -> Option<MemberRef> {
+        self.members.of_session(session).find(|(_, member)| member.endpoint == endpoint).map(|(at, _)| at)
+    }
+
+    /// Another member at this endpoint, which has just been proven, is an older life of this client's socket.
+    fn evict_older_lives(&mut self, now: Instant, source: SocketAddr, register: &Register<'_>) {
+        let older = self.members.find_session(&register.lookup).and_then(|session| {
+            let at = self.member_by_endpoint(session, source)?;
+            self.members.get(at).filter(|member| member.peer != register.peer).map(|_| at)
+        });
+        if let Some(at) = older {
+            self.counters.left += 1;
+            self.remove(now, at, LeaveReason::Goodbye);
+        }
+    }
+
+    fn join(
+        &mut self,
+        now: Instant,
+        endpoint: SocketAddr,
+        key: LookupKey,
+        peer: PeerId,
+        push: Option<Push>,
+        attributes: &[u8],
+    ) -> MemberRef {
+        let plain = push.is_none();
+        let member = Member {
+            session: 0,
+            peer,
+            endpoint,
+            push,
+            attributes: attributes.into(),
+            revision: 0,
+            last_seen: now,
+        };
+        let at = self.members.insert(key, member);
+        let expiry = if plain { self.config.plain_expiry } else { self.config.expiry };
+        self.timers.push(Reverse((now + expiry, at, TimerKind::Expire)));
+        if plain {
+            self.timers.push(Reverse((now + self.config.plain_keep_alive, at, TimerKind::KeepAlive)));
+        }
+        self.push_to_others(now, at);
+        at
+    }
+
+    fn renew(
+        &mut self,
+        now: Instant,
+        at: MemberRef,
+        source: SocketAddr,
+        register: &Register<'_>,
+    ) -> MemberRef {
+        let Some(member) = self.members.get_mut(at) else { return at };
+        member.last_seen = now;
+        if member.endpoint != source || *member.attributes != *register.attributes.as_bytes() {
+            member.endpoint = source;
+            member.attributes = register.attributes.as_bytes().into();
+            self.members.touch_revision(at);
+            self.push_to_others(now, at);
+        }
+        at
+    }
+
+    fn push_to_others(&mut self, now: Instant, changed: MemberRef) {
+        if let Some(session) = self.members.get(changed).map(|member| member.session) {
+            self.push_to_session(now, session, Some(changed));
+        }
+    }
+
+    fn push_to_session(&mut self, now: Instant, session: u32, except: Option<MemberRef>) {
+        let mut recipients = std::mem::take(&mut self.recipients);
+        recipients.clear();
+        recipients.extend(
+            self.members
+                .of_session(session)
+                .filter(|(at, member)| {
+                    Some(*at) != except && member.push.is_some_and(|push| push.unanswered < MAX_UNANSWERED)
+                })
+                .map(|(at, _)| at),
+        );
+        for at in &recipients {
+            if let Some(push) = self.members.get(*at).and_then(|member| member.push) {
+                self.send_blocks(now, *at, push.acknowledged, None);
+            }
+        }
+        self.recipients = recipients;
+    }
+
+    /// Sends a native member what it does not have; as the answer to a registration if `registered` numbers one.
+    fn send_blocks(&mut self, now: Instant, at: MemberRef, from: u32, registered: Option<u32>) {
+        let handle = self.handle_of(at);
+        let times = [self.config.heartbeat, self.config.expiry];
+        let Some(member) = self.members.get_mut(at) else { return };
+        let (endpoint, session) = (member.endpoint, member.session);
+        let Some(push) = &mut member.push else { return };
+        push.acknowledged = from;
+        push.unanswered = push.unanswered.saturating_add(1);
+        push.sent = now;
+        let token = push.token;
+        let wait = push_retry(push);
+        let timer_runs = std::mem::replace(&mut push.timer_runs, true);
+        if !timer_runs {
+            self.timers.push(Reverse((now + wait, at, TimerKind::Push)));
+        }
+
+        let mut from = from;
+        for number in 0..MAX_BLOCKS_PER_PUSH {
+            let mut buffer = [0; MAX_DATAGRAM];
+            let mut writer = Writer::new(&mut buffer);
+            match registered.filter(|_| number == 0) {
+                Some(sequence) => {
+                    Registered::write_head(&mut writer, token, sequence, endpoint, handle, times);
+                }
+                None => UpdateBuilder::message_head(&mut writer, token),
+            }
+            let to = self.members.write_block(&mut writer, session, at, from);
+            self.outbox.push(endpoint, writer.as_slice());
+            if to == from || to == self.members.session(session).revision {
+                break;
+            }
+            from = to;
+        }
+    }
+
+    fn presence(&mut self, now: Instant, source: SocketAddr, presence: &Presence) {
+        let at = Self::member_of(presence.handle);
+        if !self.is_owner(at, source, presence.token) {
+            self.counters.unknown += 1;
+            let (token, sequence) = (presence.token, presence.sequence);
+            return self.reply(source, |writer| {
+                Refused::write(writer, token, sequence, RefusedReason::UnknownRegistration);
+            });
+        }
+        let Some(member) = self.members.get(at) else { return };
+        let session = self.members.session(member.session);
+        let (instance, latest) = (session.instance, session.revision);
+        let mut more = None;
+        if let Some(member) = self.members.get_mut(at) {
+            member.last_seen = now;
+            if let Some(push) = &mut member.push
+                && presence.instance == instance
+                && presence.revision <= latest
+                && presence.revision >= push.acknowledged
+            {
+                if push.unanswered == 1 {
+                    let rtt = now.saturating_duration_since(push.sent).as_millis();
+                    push.rtt_ms = u16::try_from(rtt).unwrap_or(u16::MAX);
+                }
+                let progress = presence.revision > push.acknowledged;
+                push.acknowledged = presence.revision;
+                if presence.revision == latest {
+                    push.unanswered = 0;
+                } else if progress {
+                    push.unanswered = 0;
+                    more = Some(presence.revision);
+                }
+            }
+        }
+        if presence.wants_reply {
+            let ack = PresenceAck { token: presence.token, sequence: presence.sequence };
+            self.reply(source, |writer| ack.write(writer));
+        }
+        if let Some(from) = more {
+            self.send_blocks(now, at, from, None);
+        }
+    }
+
+    fn plain(&mut self, now: Instant, source: SocketAddr, key: LookupKey) {
+        let session = self.members.find_session(&key);
+        let known = session.and_then(|session| self.member_by_endpoint(session, source));
+        let at = match known {
+            Some(at) => at,
+            None if self.why_full(session).is_some() => {
+                // The plain dialect has no word for "full"; silence is what its clients retry on.
+                self.counters.refused += 1;
+                return;
+            }
+            None => {
+                self.counters.plain_joined += 1;
+                let peer = self.plain_peer_id(source);
+                self.join(now, source, key, peer, None, &[])
+            }
+        };
+        let Some(member) = self.members.get_mut(at) else { return };
+        if member.push.is_none() {
+            member.last_seen = now;
+        }
+        let session = member.session;
+        self.list.clear();
+        for (_, member) in self.members.of_session(session).filter(|(other, _)| *other != at) {
+            push_to_list(&mut self.list, member.endpoint);
+        }
+        self.outbox.push(source, &self.list);
+    }
+
+    /// Plain clients have no ID; native peers know them under one made from their endpoint.
+    fn plain_peer_id(&self, endpoint: SocketAddr) -> PeerId {
+        let mut bytes = [0; 19];
+        let mut writer = Writer::new(&mut bytes);
+        writer.endpoint(endpoint);
+        PeerId(truncate(&blake3::keyed_hash(&self.plain_ids, &bytes[..endpoint_len(endpoint)])))
+    }
+
+    fn remove(&mut self, now: Instant, at: MemberRef, reason: LeaveReason) {
+        if let Some(session) = self.members.remove(at, reason) {
+            self.push_to_session(now, session, None);
+        }
+    }
+
+    /// Does all that is due at `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(Reverse((due, at, kind))) = self.timers.peek().copied()
+            && due <= now
+        {
+            self.timers.pop();
+            match kind {
+                TimerKind::Expire => self.expire_or_wait(now, at),
+                TimerKind::Push => self.push_again(now, at),
+                TimerKind::KeepAlive => {
+                    if let Some(member) = self.members.get(at) {
+                        self.outbox.push(member.endpoint, &[]);
+                        self.timers.push(Reverse((now + self.config.plain_keep_alive, at, kind)));
+                    }
+                }
+            }
+        }
+    }
+
+    fn expire_or_wait(&mut self, now: Instant, at: MemberRef) {
+        let Some(member) = self.members.get(at) else { return };
+        let expiry = if member.push.is_some() { self.config.expiry } else { self.config.plain_expiry };
+        let due = member.last_seen + expiry;
+        if due > now {
+            self.timers.push(Reverse((due, at, TimerKind::Expire)));
+        } else {
+            self.counters.expired += 1;
+            self.remove(now, at, LeaveReason::Expired);
+        }
+    }
+
+    fn push_again(&mut self, now: Instant, at: MemberRef) {
+        let Some(push) = self.members.get_mut(at).and_then(|member| member.push.as_mut()) else { return };
+        push.timer_runs = false;
+        if push.unanswered == 0 {
+            return;
+        }
+        let due = push.sent + push_retry(push);
+        if due > now {
+            push.timer_runs = true;
+            self.timers.push(Reverse((due, at, TimerKind::Push)));
+            return;
+        }
+        let from = push.acknowledged;
+        self.counters.pushes_repeated += 1;
+        self.send_blocks(now, at, from, None);
+    }
+
+    /// The next datagram to send; to be asked for after every call that takes `&mut self`.
+    #[must_use]
+    pub fn poll_transmit(&mut self) -> Option<(SocketAddr, &[u8])> {
+        let (destination, at, len) = self.outbox.queue.pop_front()?;
+        Some((destination, &self.outbox.bytes[at..at + len]))
+    }
+
+    /// When to call `handle_timeout`; to be asked for after every call that takes `&mut self`.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.peek().map(|Reverse((due, ..))| *due)
+    }
+}
+
+fn push_retry(push: &Push) -> Duration {
+    let measured = Duration::from_millis(u64::from(push.rtt_ms) * 3 / 2);
+    let first = FIRST_PUSH_RETRY.max(measured);
+    first.saturating_mul(1 << push.unanswered.saturating_sub(1).min(6)).min(MAX_PUSH_RETRY.max(measured))
+}

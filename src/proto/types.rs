@@ -1,0 +1,143 @@
+//! Words that every part of the core shares.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+/// How many endpoints of one peer are tried at most; more are dropped and counted.
+pub const MAX_ENDPOINTS_PER_PEER: usize = 16;
+
+/// Names one participant of a session for the time of one call; random, and no secret.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerId(pub [u8; 16]);
+
+impl PeerId {
+    /// Stands in a probe for a receiver whose ID the sender does not know (it learned the endpoint from a plain list).
+    pub const UNKNOWN: PeerId = PeerId([0; 16]);
+}
+
+impl fmt::Debug for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for byte in &self.0[..4] {
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Which of the caller's sockets a datagram came in on or goes out from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct SocketIndex(pub u16);
+
+/// The caller's sockets, one per address family at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct LocalSockets {
+    /// Sends to and receives from IPv4 endpoints.
+    pub ipv4: Option<SocketIndex>,
+    /// Sends to and receives from IPv6 endpoints.
+    pub ipv6: Option<SocketIndex>,
+}
+
+impl LocalSockets {
+    /// The socket that reaches `endpoint`, if there is one.
+    pub fn towards(&self, endpoint: SocketAddr) -> Option<SocketIndex> {
+        if endpoint.is_ipv4() { self.ipv4 } else { self.ipv6 }
+    }
+}
+
+/// What kind of address a [`Candidate`] is (RFC 8445 section 5.1.1, and the kinds that RFC does not know).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum CandidateKind {
+    /// An address of the peer's own interface.
+    Host = 1,
+    /// The peer's endpoint as the rendezvous server sees it.
+    Reflexive = 2,
+    /// Opened on the peer's router by UPnP-IGD, NAT-PMP or PCP.
+    Mapped = 3,
+    /// Learned from an authenticated packet of the peer's.
+    PeerReflexive = 4,
+    /// Guessed from the allocation pattern of a symmetric NAT.
+    Predicted = 5,
+    /// Forwarded by the rendezvous server.
+    Relayed = 6,
+}
+
+impl CandidateKind {
+    /// Reads the wire's number.
+    pub fn from_wire(value: u8) -> Option<Self> {
+        Some(match value {
+            1 => Self::Host,
+            2 => Self::Reflexive,
+            3 => Self::Mapped,
+            4 => Self::PeerReflexive,
+            5 => Self::Predicted,
+            6 => Self::Relayed,
+            _ => return None,
+        })
+    }
+
+    /// Lower is better; kinds with the same rank are equally good and the first one that works wins.
+    pub fn rank(self) -> u8 {
+        match self {
+            Self::Host => 0,
+            Self::Reflexive | Self::Mapped | Self::PeerReflexive => 1,
+            Self::Predicted => 2,
+            Self::Relayed => 3,
+        }
+    }
+
+    /// The kind's name in the words of RFC 8445, as the programs print it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Reflexive => "reflexive",
+            Self::Mapped => "mapped",
+            Self::PeerReflexive => "peer-reflexive",
+            Self::Predicted => "predicted",
+            Self::Relayed => "relayed",
+        }
+    }
+}
+
+/// An endpoint at which a peer may be reachable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Candidate {
+    /// How the endpoint was learned.
+    pub kind: CandidateKind,
+    /// Address and port.
+    pub endpoint: SocketAddr,
+}
+
+/// Which dialects this side may speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum DialectPolicy {
+    /// Native where the other side understands it, else plain.
+    #[default]
+    Auto,
+    /// Native only: a plain server is an error, plain peers are ignored.
+    Native,
+    /// Plain only, as the existing Go tools speak it. The server sees the session ID and nothing is authenticated.
+    Plain,
+}
+
+/// Which dialect a peer was met in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerDialect {
+    /// Came from a plain server's list: may understand either.
+    Unknown,
+    /// Registered or probed in the native dialect: probes are authenticated.
+    Native,
+    /// Speaks the plain dialect: nothing is authenticated.
+    Plain,
+}
+
+/// A datagram to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// The socket to send it from.
+    pub socket: SocketIndex,
+    /// Where to.
+    pub destination: SocketAddr,
+    /// Its payload.
+    pub payload: Vec<u8>,
+}

@@ -1,0 +1,124 @@
+//! Attributes: the extensible part of a message. Type (1 byte), length (1 byte), value; unknown types are skipped.
+
+use super::codec::{Malformed, Reader, Writer, endpoint_len};
+use crate::proto::types::{Candidate, CandidateKind, MAX_ENDPOINTS_PER_PEER};
+
+/// Most bytes of attributes that a registration may carry.
+pub const MAX_ATTRIBUTES_LEN: usize = 512;
+
+const CANDIDATE: u8 = 0x01;
+const PUBLIC_KEY: u8 = 0x02;
+const CAPABILITIES: u8 = 0x03;
+
+/// Attributes as they stand in a datagram, checked to be whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attributes<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Attributes<'a> {
+    /// No attributes.
+    pub const NONE: Attributes<'static> = Attributes { bytes: &[] };
+
+    /// Checks that `bytes` are a row of whole attributes within the limit, and that those known here are valid.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        if bytes.len() > MAX_ATTRIBUTES_LEN {
+            return Err(Malformed::Length);
+        }
+        let mut reader = Reader::new(bytes);
+        while !reader.rest().is_empty() {
+            let (kind, value) = next(&mut reader)?;
+            match kind {
+                CANDIDATE => drop(read_candidate(value)?),
+                PUBLIC_KEY if value.len() != 32 => return Err(Malformed::Field),
+                CAPABILITIES if value.len() != 4 => return Err(Malformed::Field),
+                _ => {}
+            }
+        }
+        Ok(Self { bytes })
+    }
+
+    /// The bytes, ready to be sent on.
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// What the attributes say, with at most [`MAX_ENDPOINTS_PER_PEER`] candidates.
+    pub fn profile(&self) -> Profile {
+        let mut profile = Profile::default();
+        let mut reader = Reader::new(self.bytes);
+        while let Ok((kind, value)) = next(&mut reader) {
+            match kind {
+                CANDIDATE => match read_candidate(value) {
+                    Ok(Some(candidate)) if profile.candidates.len() < MAX_ENDPOINTS_PER_PEER => {
+                        profile.candidates.push(candidate);
+                    }
+                    _ => {}
+                },
+                PUBLIC_KEY => profile.public_key = value.try_into().ok(),
+                CAPABILITIES => {
+                    profile.capabilities = value.try_into().map(u32::from_be_bytes).unwrap_or_default();
+                }
+                _ => {}
+            }
+        }
+        profile
+    }
+}
+
+fn next<'a>(reader: &mut Reader<'a>) -> Result<(u8, &'a [u8]), Malformed> {
+    let kind = reader.u8()?;
+    let len = reader.u8()?;
+    Ok((kind, reader.slice(len.into())?))
+}
+
+/// `None` for a kind that a later version may know.
+fn read_candidate(value: &[u8]) -> Result<Option<Candidate>, Malformed> {
+    let mut reader = Reader::new(value);
+    let kind = CandidateKind::from_wire(reader.u8()?);
+    let endpoint = reader.endpoint()?;
+    if !reader.rest().is_empty() {
+        return Err(Malformed::Field);
+    }
+    Ok(kind.map(|kind| Candidate { kind, endpoint }))
+}
+
+/// What a peer says of itself in its registration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// Further endpoints, besides the reflexive one that the server adds.
+    pub candidates: Vec<Candidate>,
+    /// The peer's X25519 public key, if it has one.
+    pub public_key: Option<[u8; 32]>,
+    /// A bit for each optional ability; none is assigned yet.
+    pub capabilities: u32,
+}
+
+impl Profile {
+    /// Writes the profile as attributes; candidates that no longer fit are left out.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut buffer = [0; MAX_ATTRIBUTES_LEN];
+        let mut writer = Writer::new(&mut buffer);
+        if let Some(key) = self.public_key {
+            writer.u8(PUBLIC_KEY);
+            writer.u8(32);
+            writer.slice(&key);
+        }
+        if self.capabilities != 0 {
+            writer.u8(CAPABILITIES);
+            writer.u8(4);
+            writer.u32(self.capabilities);
+        }
+        for candidate in self.candidates.iter().take(MAX_ENDPOINTS_PER_PEER) {
+            let len = 1 + endpoint_len(candidate.endpoint);
+            if writer.remaining() < 2 + len {
+                break;
+            }
+            writer.u8(CANDIDATE);
+            writer.u8(len as u8);
+            writer.u8(candidate.kind as u8);
+            writer.endpoint(candidate.endpoint);
+        }
+        writer.as_slice().to_vec()
+    }
+}

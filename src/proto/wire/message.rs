@@ -1,0 +1,390 @@
+//! The messages between a client and the rendezvous server, and the parser for every native datagram.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::attributes::Attributes;
+use super::codec::{Malformed, Reader, Writer};
+use super::probe::SignedProbe;
+use super::update::UpdateBlock;
+use super::{MAGIC, MAX_DATAGRAM, VERSION};
+use crate::proto::cookie::Cookie;
+use crate::proto::keys::LookupKey;
+use crate::proto::types::PeerId;
+
+pub(super) mod kind {
+    pub const REGISTER: u8 = 0x01;
+    pub const CHALLENGE: u8 = 0x02;
+    pub const REGISTERED: u8 = 0x03;
+    pub const UPDATE: u8 = 0x04;
+    pub const PRESENCE: u8 = 0x05;
+    pub const PRESENCE_ACK: u8 = 0x06;
+    pub const LEAVE: u8 = 0x07;
+    pub const LEFT: u8 = 0x08;
+    pub const REFUSED: u8 = 0x09;
+    // 0x10..=0x1F: mapping probes and relay; 0x30..=0x3F: secure channel.
+    pub const PROBE: u8 = 0x20;
+}
+
+/// A native datagram, parsed. Slices point into the datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// Client to server.
+    Register(Register<'a>),
+    /// Server to client.
+    Challenge(Challenge),
+    /// Server to client.
+    Registered(Registered<'a>),
+    /// Server to client.
+    Update {
+        /// The client's token, echoed.
+        token: u64,
+        /// What changed.
+        block: UpdateBlock<'a>,
+    },
+    /// Client to server.
+    Presence(Presence),
+    /// Server to client.
+    PresenceAck(PresenceAck),
+    /// Client to server.
+    Leave(Leave),
+    /// Server to client.
+    Left(Left),
+    /// Server to client.
+    Refused(Refused),
+    /// Peer to peer.
+    Probe(SignedProbe<'a>),
+}
+
+impl<'a> Message<'a> {
+    /// Parses a datagram. Bytes after a fixed-length body are attributes of a later version and are skipped.
+    pub fn parse(datagram: &'a [u8]) -> Result<Self, Malformed> {
+        if !super::is_native(datagram) {
+            return Err(Malformed::NotNative);
+        }
+        if datagram.len() > MAX_DATAGRAM {
+            return Err(Malformed::Length);
+        }
+        let mut reader = Reader::new(&datagram[MAGIC.len()..]);
+        let version = reader.u8()?;
+        if version != VERSION {
+            return Err(Malformed::Version(version));
+        }
+        let kind = reader.u8()?;
+        Ok(match kind {
+            kind::REGISTER => Self::Register(Register::read(&mut reader)?),
+            kind::CHALLENGE => Self::Challenge(Challenge::read(&mut reader)?),
+            kind::REGISTERED => Self::Registered(Registered::read(&mut reader)?),
+            kind::UPDATE => Self::Update { token: reader.u64()?, block: UpdateBlock::read(&mut reader)? },
+            kind::PRESENCE => Self::Presence(Presence::read(&mut reader)?),
+            kind::PRESENCE_ACK => Self::PresenceAck(PresenceAck::read(&mut reader)?),
+            kind::LEAVE => Self::Leave(Leave::read(&mut reader)?),
+            kind::LEFT => Self::Left(Left { token: reader.u64()?, sequence: reader.u32()? }),
+            kind::REFUSED => Self::Refused(Refused::read(&mut reader)?),
+            kind::PROBE => Self::Probe(SignedProbe::read(datagram, reader)?),
+            other => return Err(Malformed::Type(other)),
+        })
+    }
+}
+
+/// Writes the header of a message.
+pub(super) fn header(writer: &mut Writer<'_>, kind: u8) {
+    writer.slice(&MAGIC);
+    writer.u8(VERSION);
+    writer.u8(kind);
+}
+
+/// Encodes a message of less than [`MAX_DATAGRAM`] bytes.
+pub(super) fn encode(kind: u8, body: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+    let mut buffer = [0; MAX_DATAGRAM];
+    let mut writer = Writer::new(&mut buffer);
+    header(&mut writer, kind);
+    body(&mut writer);
+    writer.as_slice().to_vec()
+}
+
+/// "I am here under this lookup key." Also renews a registration whose source endpoint changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Register<'a> {
+    /// Random, known to this client and the server only; echoed in all that the server sends to this client.
+    pub token: u64,
+    /// Numbers this client's requests; echoed in the reply.
+    pub sequence: u32,
+    /// Names the session.
+    pub lookup: LookupKey,
+    /// Names this client to its peers.
+    pub peer: PeerId,
+    /// From a [`Challenge`]; all zero as long as there was none.
+    pub cookie: Cookie,
+    /// Which session instance the client knows; 0 for none.
+    pub instance: u32,
+    /// Up to which revision of that instance the client has all changes.
+    pub revision: u32,
+    /// What the client says of itself.
+    pub attributes: Attributes<'a>,
+}
+
+impl<'a> Register<'a> {
+    /// The datagram.
+    pub fn encode(&self) -> Vec<u8> {
+        encode(kind::REGISTER, |writer| {
+            writer.u64(self.token);
+            writer.u32(self.sequence);
+            writer.slice(&self.lookup.0);
+            writer.slice(&self.peer.0);
+            writer.slice(&self.cookie);
+            writer.u32(self.instance);
+            writer.u32(self.revision);
+            writer.slice(self.attributes.as_bytes());
+        })
+    }
+
+    fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+        let register = Self {
+            token: reader.u64()?,
+            sequence: reader.u32()?,
+            lookup: LookupKey(reader.array()?),
+            peer: PeerId(reader.array()?),
+            cookie: reader.array()?,
+            instance: reader.u32()?,
+            revision: reader.u32()?,
+            attributes: Attributes::parse(reader.rest())?,
+        };
+        if register.peer == PeerId::UNKNOWN {
+            return Err(Malformed::Field);
+        }
+        Ok(register)
+    }
+}
+
+/// "Show me this cookie": the answer to a registration that proves no endpoint. Shorter than any [`Register`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Challenge {
+    /// The client's token, echoed.
+    pub token: u64,
+    /// The request's number, echoed.
+    pub sequence: u32,
+    /// To be shown in the next registration.
+    pub cookie: Cookie,
+}
+
+impl Challenge {
+    /// Writes the datagram.
+    pub fn write(&self, writer: &mut Writer<'_>) {
+        header(writer, kind::CHALLENGE);
+        writer.u64(self.token);
+        writer.u32(self.sequence);
+        writer.slice(&self.cookie);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { token: reader.u64()?, sequence: reader.u32()?, cookie: reader.array()? })
+    }
+}
+
+/// "You are registered, seen at this endpoint; this is what happened since what you know."
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Registered<'a> {
+    /// The client's token, echoed.
+    pub token: u64,
+    /// The request's number, echoed.
+    pub sequence: u32,
+    /// The client's endpoint as the server sees it.
+    pub observed: SocketAddr,
+    /// Names the registration in [`Presence`] and [`Leave`].
+    pub handle: u64,
+    /// How often the client shall say that it is there, in milliseconds.
+    pub heartbeat_ms: u16,
+    /// After how much silence the server forgets the client, in milliseconds.
+    pub expiry_ms: u16,
+    /// The changes.
+    pub block: UpdateBlock<'a>,
+}
+
+impl<'a> Registered<'a> {
+    /// Writes the datagram up to the update block, which an [`super::UpdateBuilder`] adds.
+    pub fn write_head(
+        writer: &mut Writer<'_>,
+        token: u64,
+        sequence: u32,
+        observed: SocketAddr,
+        handle: u64,
+        [heartbeat, expiry]: [Duration; 2],
+    ) {
+        let millis = |duration: Duration| u16::try_from(duration.as_millis()).unwrap_or(u16::MAX);
+        header(writer, kind::REGISTERED);
+        writer.u64(token);
+        writer.u32(sequence);
+        writer.endpoint(observed);
+        writer.u64(handle);
+        writer.u16(millis(heartbeat));
+        writer.u16(millis(expiry));
+    }
+
+    fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+        Ok(Self {
+            token: reader.u64()?,
+            sequence: reader.u32()?,
+            observed: reader.endpoint()?,
+            handle: reader.u64()?,
+            heartbeat_ms: reader.u16()?,
+            expiry_ms: reader.u16()?,
+            block: UpdateBlock::read(reader)?,
+        })
+    }
+}
+
+/// "I am still here and have all changes up to this revision": heartbeat and acknowledgement of updates in one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// The client's token.
+    pub token: u64,
+    /// From [`Registered`].
+    pub handle: u64,
+    /// Numbers this client's requests.
+    pub sequence: u32,
+    /// The session instance that the client knows.
+    pub instance: u32,
+    /// Up to which revision it has all changes.
+    pub revision: u32,
+    /// Whether the client wants a [`PresenceAck`].
+    pub wants_reply: bool,
+}
+
+impl Presence {
+    /// The datagram.
+    pub fn encode(&self) -> Vec<u8> {
+        encode(kind::PRESENCE, |writer| {
+            writer.u64(self.token);
+            writer.u64(self.handle);
+            writer.u32(self.sequence);
+            writer.u32(self.instance);
+            writer.u32(self.revision);
+            writer.u8(u8::from(self.wants_reply));
+        })
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            token: reader.u64()?,
+            handle: reader.u64()?,
+            sequence: reader.u32()?,
+            instance: reader.u32()?,
+            revision: reader.u32()?,
+            wants_reply: reader.u8()? & 1 != 0,
+        })
+    }
+}
+
+/// "I know that you are here."
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PresenceAck {
+    /// The client's token, echoed.
+    pub token: u64,
+    /// The request's number, echoed.
+    pub sequence: u32,
+}
+
+impl PresenceAck {
+    /// Writes the datagram.
+    pub fn write(&self, writer: &mut Writer<'_>) {
+        header(writer, kind::PRESENCE_ACK);
+        writer.u64(self.token);
+        writer.u32(self.sequence);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { token: reader.u64()?, sequence: reader.u32()? })
+    }
+}
+
+/// "I go."
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leave {
+    /// The client's token.
+    pub token: u64,
+    /// From [`Registered`].
+    pub handle: u64,
+    /// Numbers this client's requests.
+    pub sequence: u32,
+}
+
+impl Leave {
+    /// The datagram.
+    pub fn encode(&self) -> Vec<u8> {
+        encode(kind::LEAVE, |writer| {
+            writer.u64(self.token);
+            writer.u64(self.handle);
+            writer.u32(self.sequence);
+        })
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { token: reader.u64()?, handle: reader.u64()?, sequence: reader.u32()? })
+    }
+}
+
+/// "You are gone" (or were before).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// The client's token, echoed.
+    pub token: u64,
+    /// The request's number, echoed.
+    pub sequence: u32,
+}
+
+impl Left {
+    /// Writes the datagram.
+    pub fn write(&self, writer: &mut Writer<'_>) {
+        header(writer, kind::LEFT);
+        writer.u64(self.token);
+        writer.u32(self.sequence);
+    }
+}
+
+/// Why the server does not do what was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum RefusedReason {
+    /// No such registration, or it moved: register again.
+    UnknownRegistration = 1,
+    /// The session has as many members as the server allows.
+    SessionFull = 2,
+    /// The server has as many registrations as it can hold.
+    ServerFull = 3,
+    /// Someone else registered under this peer ID.
+    PeerIdTaken = 4,
+    /// The server does not serve the native dialect.
+    DialectRefused = 5,
+}
+
+/// "No."
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The client's token, echoed.
+    pub token: u64,
+    /// The request's number, echoed.
+    pub sequence: u32,
+    /// Why; `None` for a reason that a later version may know.
+    pub reason: Option<RefusedReason>,
+}
+
+impl Refused {
+    /// Writes the datagram.
+    pub fn write(writer: &mut Writer<'_>, token: u64, sequence: u32, reason: RefusedReason) {
+        header(writer, kind::REFUSED);
+        writer.u64(token);
+        writer.u32(sequence);
+        writer.u8(reason as u8);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        use RefusedReason::*;
+        let (token, sequence) = (reader.u64()?, reader.u32()?);
+        let code = reader.u8()?;
+        let reason = [UnknownRegistration, SessionFull, ServerFull, PeerIdTaken, DialectRefused]
+            .into_iter()
+            .find(|reason| *reason as u8 == code);
+        Ok(Self { token, sequence, reason })
+    }
+}

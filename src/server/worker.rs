@@ -1,0 +1,99 @@
+//! One worker: receive a batch, judge and handle each datagram, send the answers as a batch.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::{Registry, SHARDS};
+use crate::net::batch::{ReceiveBatch, SendBatch, ServerSocket};
+use crate::proto::LookupKey;
+use crate::proto::rendezvous::{Request, Shard, Verdict};
+use crate::proto::wire::MAX_DATAGRAM;
+use crate::proto::wire::codec::Writer;
+
+/// How often a worker looks after its shards' timers under load.
+const TIMER_PERIOD: Duration = Duration::from_millis(5);
+
+/// Serves until the registry says stop. Worker `number` of `workers` minds the timers of its share of the shards.
+pub(super) fn run(
+    registry: &Registry,
+    socket: &ServerSocket,
+    number: usize,
+    workers: usize,
+) -> io::Result<()> {
+    let mut incoming = ReceiveBatch::new();
+    let mut outgoing = SendBatch::default();
+    let mut timers_due = Instant::now();
+    while !registry.stop.load(Ordering::Acquire) {
+        socket.receive(&mut incoming)?;
+        let now = Instant::now();
+        for index in 0..incoming.len() {
+            handle(registry, now, &incoming, index, &mut outgoing);
+        }
+        if now >= timers_due {
+            timers_due = now + TIMER_PERIOD;
+            for shard in registry.shards.iter().skip(number).step_by(workers) {
+                let mut shard = shard.lock();
+                if shard.poll_timeout().is_some_and(|due| due <= now) {
+                    shard.handle_timeout(now);
+                    drain(&mut shard, &mut outgoing);
+                }
+            }
+        }
+        let totals = &registry.totals;
+        totals.received.fetch_add(incoming.len() as u64, Ordering::Relaxed);
+        if outgoing.len() > 0 {
+            totals.sent.fetch_add(outgoing.len() as u64, Ordering::Relaxed);
+            let refused = socket.send(&mut outgoing);
+            totals.send_failed.fetch_add(refused as u64, Ordering::Relaxed);
+        }
+    }
+    Ok(())
+}
+
+fn handle(
+    registry: &Registry,
+    now: Instant,
+    incoming: &ReceiveBatch,
+    index: usize,
+    outgoing: &mut SendBatch,
+) {
+    let datagram = incoming.get(index);
+    let mut buffer = [0; MAX_DATAGRAM];
+    let mut reply = Writer::new(&mut buffer);
+    match registry.gate.judge(now, datagram.source, incoming.payload(&datagram), &mut reply) {
+        Verdict::Admit(request) => {
+            let Some(shard) = registry.shards.get(shard_of(&request)) else {
+                registry.totals.dropped.fetch_add(1, Ordering::Relaxed);
+                return;
+            };
+            let mut shard = shard.lock();
+            shard.handle_request(now, datagram.source, &request);
+            drain(&mut shard, outgoing);
+        }
+        Verdict::Reply => {
+            registry.totals.challenged.fetch_add(1, Ordering::Relaxed);
+            outgoing.push(datagram.source, reply.as_slice());
+        }
+        Verdict::Drop => {
+            registry.totals.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn drain(shard: &mut Shard, outgoing: &mut SendBatch) {
+    while let Some((destination, payload)) = shard.poll_transmit() {
+        outgoing.push(destination, payload);
+    }
+}
+
+/// Which shard keeps the session: by its lookup key, or as the handle says that was given out for it.
+fn shard_of(request: &Request<'_>) -> usize {
+    let by_key = |key: &LookupKey| usize::from(key.0[0]) % SHARDS;
+    match request {
+        Request::Register(register) => by_key(&register.lookup),
+        Request::Plain(key) => by_key(key),
+        Request::Presence(presence) => Shard::number_in(presence.handle).into(),
+        Request::Leave(leave) => Shard::number_in(leave.handle).into(),
+    }
+}

@@ -1,0 +1,325 @@
+//! A simulated internet: hosts behind NATs, one rendezvous server, a lossy network, a virtual clock.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use holepunch::proto::rendezvous::{Gate, Shard, ShardConfig, Verdict};
+use holepunch::proto::wire::codec::Writer;
+use holepunch::proto::{
+    Connect, ConnectConfig, DialectPolicy, LocalSockets, Outcome, Rng, SessionId, SocketIndex,
+};
+
+use crate::nat::{Filtering, Mapping, Nat};
+use crate::plain_server::PlainServer;
+
+/// How the network treats datagrams.
+#[derive(Clone, Copy, Debug)]
+pub struct Weather {
+    pub one_way: Duration,
+    pub jitter: Duration,
+    pub loss_percent: u32,
+    pub duplicate_percent: u32,
+}
+
+impl Weather {
+    pub const CALM: Weather = Weather {
+        one_way: Duration::from_millis(10),
+        jitter: Duration::ZERO,
+        loss_percent: 0,
+        duplicate_percent: 0,
+    };
+}
+
+/// What stands between a host and the internet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    Open,
+    Nat(Mapping, Filtering),
+}
+
+/// Port-restricted cone, the usual home router.
+pub const HOME: Access = Access::Nat(Mapping::EndpointIndependent, Filtering::AddressAndPortDependent);
+
+pub enum Server {
+    Native(Box<(Gate, Shard)>),
+    Plain(PlainServer),
+}
+
+/// One host that calls `connect`.
+pub struct Host {
+    pub connect: Connect,
+    pub inside: SocketAddr,
+    pub nat: Option<usize>,
+    /// When and how its call ended.
+    pub ended: Option<(Duration, Outcome)>,
+    starts: Duration,
+    config: Option<ConnectConfig>,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Happening {
+    Arrival { from: SocketAddr, to: SocketAddr, payload: Vec<u8> },
+    Wake,
+}
+
+pub struct Internet {
+    pub base: Instant,
+    pub now: Duration,
+    pub weather: Weather,
+    pub server: Server,
+    pub hosts: Vec<Host>,
+    /// Datagrams that arrived at hosts, from whom: what a stranger could record.
+    pub seen: Vec<(SocketAddr, SocketAddr, Vec<u8>)>,
+    pub record: bool,
+    /// Datagrams sent by hosts.
+    pub sent: u64,
+    nats: Vec<Nat>,
+    queue: BinaryHeap<Reverse<(Duration, u64, Happening)>>,
+    woken: HashSet<Duration>,
+    counter: u64,
+    rng: Rng,
+}
+
+pub const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10)), 5000);
+const SOCKETS: LocalSockets = LocalSockets { ipv4: Some(SocketIndex(0)), ipv6: None };
+
+pub fn seed_bytes(seed: u64) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_be_bytes());
+    bytes
+}
+
+impl Internet {
+    pub fn new(seed: u64, weather: Weather, plain_server: bool) -> Self {
+        // Virtual time starts an hour in, so that nothing depends on a fresh clock.
+        let base = Instant::now() + Duration::from_secs(3600);
+        let mut rng = Rng::new(seed_bytes(seed));
+        let server = if plain_server {
+            Server::Plain(PlainServer::default())
+        } else {
+            let gate = Gate::new(DialectPolicy::Auto, &mut rng, base);
+            Server::Native(Box::new((gate, Shard::new(ShardConfig::default(), rng.fork()))))
+        };
+        Self {
+            base,
+            now: Duration::ZERO,
+            weather,
+            server,
+            hosts: Vec::new(),
+            seen: Vec::new(),
+            record: false,
+            sent: 0,
+            nats: Vec::new(),
+            queue: BinaryHeap::new(),
+            woken: HashSet::new(),
+            counter: 0,
+            rng,
+        }
+    }
+
+    pub fn random(&mut self, below: u32) -> u32 {
+        self.rng.u32() % below
+    }
+
+    pub fn instant(&self) -> Instant {
+        self.base + self.now
+    }
+
+    pub fn config(id: &[u8], expected: usize, policy: DialectPolicy) -> ConnectConfig {
+        ConnectConfig {
+            id: SessionId::new(id).unwrap(),
+            expected,
+            policy,
+            server_retry: Duration::from_millis(100),
+            peer_retry: Duration::from_millis(100),
+            timeout: Some(Duration::from_secs(40)),
+            sockets: SOCKETS,
+            servers: vec![SERVER],
+            peers: Vec::new(),
+            host_candidates: Vec::new(),
+        }
+    }
+
+    /// Adds a host of its own site that calls `connect` at `starts`.
+    pub fn add_host(&mut self, access: Access, starts: Duration, mut config: ConnectConfig) -> usize {
+        let number = self.hosts.len() as u8 + 1;
+        let (inside, nat) = match access {
+            Access::Open => (SocketAddr::from(([198, 51, 100, number], 7000)), None),
+            Access::Nat(mapping, filtering) => {
+                let outside = IpAddr::from([198, 51, 100, number]);
+                self.nats.push(Nat::new(outside, mapping, filtering));
+                (SocketAddr::from(([192, 168, number, 2], 7000)), Some(self.nats.len() - 1))
+            }
+        };
+        config.host_candidates = vec![inside];
+        let seed = self.rng.bytes();
+        let connect = Connect::new(config.clone(), seed, self.base + starts);
+        self.hosts.push(Host { connect, inside, nat, ended: None, starts, config: Some(config) });
+        self.wake_at(starts);
+        self.hosts.len() - 1
+    }
+
+    /// Has a host whose call ended call again, for the one peer at this endpoint.
+    pub fn call_again_for_one(&mut self, host: usize, peer: SocketAddr) {
+        let mut config = self.hosts[host].config.clone().expect("set when the host was added");
+        config.servers = Vec::new();
+        config.peers = vec![peer];
+        config.expected = 1;
+        config.timeout = Some(Duration::from_secs(40));
+        let seed = self.rng.bytes();
+        self.hosts[host].connect = Connect::new(config, seed, self.instant());
+        self.hosts[host].ended = None;
+        self.wake_at(self.now);
+    }
+
+    fn push(&mut self, at: Duration, happening: Happening) {
+        self.counter += 1;
+        self.queue.push(Reverse((at, self.counter, happening)));
+    }
+
+    fn wake_at(&mut self, at: Duration) {
+        let at = at.max(self.now);
+        if self.woken.insert(at) {
+            self.push(at, Happening::Wake);
+        }
+    }
+
+    /// Puts a datagram on the wire as it looks outside of all NATs.
+    pub fn send(&mut self, from: SocketAddr, to: SocketAddr, payload: &[u8]) {
+        let copies = 1 + u32::from(self.random(100) < self.weather.duplicate_percent);
+        for _ in 0..copies {
+            if self.random(100) < self.weather.loss_percent {
+                continue;
+            }
+            let jitter_us = self.weather.jitter.as_micros() as u32;
+            let jitter = Duration::from_micros(self.random(jitter_us.max(1)).into());
+            let at = self.now + self.weather.one_way + jitter;
+            self.push(at, Happening::Arrival { from, to, payload: payload.to_vec() });
+        }
+    }
+
+    fn send_from_host(&mut self, host: usize, to: SocketAddr, payload: &[u8]) {
+        self.sent += 1;
+        let inside = self.hosts[host].inside;
+        let from = match self.hosts[host].nat {
+            Some(nat) => self.nats[nat].outbound(self.now, inside, to, &mut self.rng),
+            None => inside,
+        };
+        self.send(from, to, payload);
+    }
+
+    fn arrive(&mut self, from: SocketAddr, to: SocketAddr, payload: &[u8]) {
+        let now = self.instant();
+        if to == SERVER {
+            return self.arrive_at_server(from, payload);
+        }
+        let inside = match self.nats.iter().find(|nat| nat.outside == to.ip()) {
+            Some(nat) => nat.inbound(self.now, to.port(), from),
+            None => Some(to),
+        };
+        let Some(inside) = inside else { return };
+        let Some(host) = self.hosts.iter().position(|host| host.inside == inside) else { return };
+        if self.record {
+            self.seen.push((from, to, payload.to_vec()));
+        }
+        if self.hosts[host].ended.is_none() && self.hosts[host].starts <= self.now {
+            self.hosts[host].connect.handle_datagram(now, SocketIndex(0), from, payload);
+            self.drain_host(host);
+        }
+    }
+
+    fn arrive_at_server(&mut self, from: SocketAddr, payload: &[u8]) {
+        let now = self.instant();
+        match &mut self.server {
+            Server::Plain(server) => {
+                if let Some(reply) = server.answer(from, payload) {
+                    self.send(SERVER, from, &reply);
+                }
+            }
+            Server::Native(native) => {
+                let (gate, shard) = native.as_mut();
+                let mut buffer = [0; 1200];
+                let mut reply = Writer::new(&mut buffer);
+                match gate.judge(now, from, payload, &mut reply) {
+                    Verdict::Admit(request) => shard.handle_request(now, from, &request),
+                    Verdict::Reply => {
+                        let reply = reply.as_slice().to_vec();
+                        assert!(reply.len() <= payload.len(), "unproven sources get no more than they sent");
+                        self.send(SERVER, from, &reply);
+                    }
+                    Verdict::Drop => {}
+                }
+                self.drain_server();
+            }
+        }
+    }
+
+    fn drain_server(&mut self) {
+        let mut out = Vec::new();
+        let mut wake = None;
+        if let Server::Native(native) = &mut self.server {
+            let shard = &mut native.1;
+            while let Some((to, payload)) = shard.poll_transmit() {
+                out.push((to, payload.to_vec()));
+            }
+            wake = shard.poll_timeout();
+        }
+        for (to, payload) in out {
+            self.send(SERVER, to, &payload);
+        }
+        if let Some(at) = wake {
+            self.wake_at(at.saturating_duration_since(self.base));
+        }
+    }
+
+    fn drain_host(&mut self, host: usize) {
+        while let Some(transmit) = self.hosts[host].connect.poll_transmit() {
+            self.send_from_host(host, transmit.destination, &transmit.payload);
+        }
+        while self.hosts[host].connect.poll_event().is_some() {}
+        if let Some(outcome) = self.hosts[host].connect.outcome() {
+            self.hosts[host].ended.get_or_insert((self.now, outcome));
+        } else if let Some(at) = self.hosts[host].connect.poll_timeout() {
+            self.wake_at(at.saturating_duration_since(self.base));
+        }
+    }
+
+    /// Runs until all calls have ended or `until` is reached; returns whether all have.
+    pub fn run(&mut self, until: Duration) -> bool {
+        while self.hosts.iter().any(|host| host.ended.is_none()) {
+            let Some(Reverse((at, _, happening))) = self.queue.pop() else { return false };
+            if at > until {
+                self.push(at, happening);
+                self.now = until;
+                return false;
+            }
+            self.now = at;
+            match happening {
+                Happening::Arrival { from, to, payload } => self.arrive(from, to, &payload),
+                Happening::Wake => self.wake(),
+            }
+        }
+        true
+    }
+
+    fn wake(&mut self) {
+        let now = self.instant();
+        self.woken.remove(&self.now);
+        for host in 0..self.hosts.len() {
+            if self.hosts[host].starts <= self.now && self.hosts[host].ended.is_none() {
+                self.hosts[host].connect.handle_timeout(now);
+                self.drain_host(host);
+            }
+        }
+        if let Server::Native(native) = &mut self.server {
+            native.1.handle_timeout(now);
+        }
+        self.drain_server();
+    }
+
+    pub fn outcome(&self, host: usize) -> Option<Outcome> {
+        self.hosts[host].ended.map(|(_, outcome)| outcome)
+    }
+}

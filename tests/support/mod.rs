@@ -1,0 +1,54 @@
+//! What the integration tests share.
+#![allow(dead_code, reason = "each test program uses its own part")]
+
+use std::net::SocketAddr;
+use std::thread::JoinHandle;
+
+use holepunch::server::{ServerCounters, ServerHandle};
+use holepunch::{Client, DialectPolicy, Server, ServerConfig};
+
+/// A server on loopback that stops when it is dropped.
+pub struct TestServer {
+    pub address: SocketAddr,
+    handle: ServerHandle,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl TestServer {
+    pub fn start(policy: DialectPolicy) -> Self {
+        Self::start_at("127.0.0.1:0".parse().unwrap(), policy)
+    }
+
+    pub fn start_at(address: SocketAddr, policy: DialectPolicy) -> Self {
+        let config = ServerConfig { address, policy, workers: 2, ..ServerConfig::default() };
+        let server = Server::bind(&config).unwrap();
+        let address = server.local_address().unwrap();
+        let handle = server.handle();
+        let thread = std::thread::spawn(move || server.run().unwrap());
+        Self { address, handle, thread: Some(thread) }
+    }
+
+    pub fn client(&self) -> Client {
+        Client::new(&self.address.to_string()).unwrap()
+    }
+
+    pub fn counters(&self) -> ServerCounters {
+        self.handle.counters()
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.handle.stop();
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+/// An ID that no other test uses.
+pub fn unique_id() -> Vec<u8> {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static COUNTER: AtomicU32 = AtomicU32::new(0);
+    format!("test {} {}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed)).into_bytes()
+}
