@@ -13,11 +13,12 @@
 
 pub mod client;
 mod error;
+pub mod ffi;
 mod net;
 pub mod proto;
 pub mod server;
 
-pub use client::{Canceller, Client, EarlyDatagram, Peer};
+pub use client::{Canceller, Client, EarlyDatagram, Peer, generate_session_id};
 pub use error::{Error, ErrorKind};
 pub use proto::wire::is_control_packet;
 pub use proto::{CandidateKind, DialectPolicy};

@@ -368,10 +368,7 @@ impl Client {
         host_candidates: Vec<SocketAddr>,
         deadline: Option<Instant>,
     ) -> Result<Vec<Peer>, Error> {
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|error| {
-            Error::new(ErrorKind::Socket, format!("asking the system for randomness: {error}"))
-        })?;
+        let seed = random_bytes()?;
         let now = Instant::now();
         let config = ConnectConfig {
             id,
@@ -463,6 +460,20 @@ impl Client {
         };
         Error::new(kind, message)
     }
+}
+
+/// A fresh session ID of 128 random bits, as 32 hexadecimal digits: a secret that no server can guess.
+pub fn generate_session_id() -> Result<String, Error> {
+    Ok(random_bytes::<16>()?.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Bytes from the operating system's generator.
+pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N], Error> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        Error::new(ErrorKind::Socket, format!("asking the system for randomness: {error}"))
+    })?;
+    Ok(bytes)
 }
 
 /// Whether a socket bound to `bound` is what a caller who asks for `local` wants.

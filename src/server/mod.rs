@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::client::random_bytes;
 use crate::error::{Error, ErrorKind};
 use crate::net::batch::{self, ServerSocket};
 use crate::proto::rendezvous::{Gate, Shard, ShardConfig, ShardCounters};
@@ -145,11 +146,7 @@ impl Server {
             let message = format!("the number of endpoints must be at least {SHARDS}");
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|error| {
-            Error::new(ErrorKind::Socket, format!("asking the system for randomness: {error}"))
-        })?;
-        let mut rng = Rng::new(seed);
+        let mut rng = Rng::new(random_bytes()?);
         let mut sockets: Vec<ServerSocket> = Vec::new();
         for number in 0..config.workers {
             // With port 0 the first worker's socket gets a port, and the others join it there.

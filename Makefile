@@ -1,0 +1,66 @@
+# libholepunch: `make demo` shows it at work, `make test` runs every test, `make help` lists the rest.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+BINDIR ?= $(PREFIX)/bin
+CARGO ?= cargo
+CC ?= cc
+CFLAGS ?= -O2 -g
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+ABI := $(shell sed -n 's/^pub const HP_ABI_VERSION: u32 = \([0-9]*\);/\1/p' src/ffi/version.rs)
+WARNINGS := -Wall -Wextra -pedantic -Werror
+
+.PHONY: help setup build header examples demo test lint bench install uninstall clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup: ## install the Debian packages that tests and demo need (as root; otherwise says what is missing)
+	@scripts/setup.sh
+
+build: ## build the library, hp-server and the C examples (release)
+	$(CARGO) build --release --locked
+	@mkdir -p build/lib build/bin
+	@ln -sf ../../target/release/libholepunch.so build/lib/libholepunch.so.$(ABI)
+	@ln -sf libholepunch.so.$(ABI) build/lib/libholepunch.so
+	@ln -sf ../../target/release/libholepunch.a build/lib/libholepunch.a
+	@ln -sf ../../target/release/hp-server build/bin/hp-server
+	@$(MAKE) --no-print-directory examples
+
+EXAMPLES := $(patsubst examples/c/%.c,build/bin/%,$(wildcard examples/c/*.c))
+examples: $(EXAMPLES) ## build the C examples into build/bin
+
+build/bin/%: examples/c/%.c include/holepunch.h
+	@mkdir -p build/bin
+	$(CC) -std=c99 -D_POSIX_C_SOURCE=200809L $(WARNINGS) $(CFLAGS) -Iinclude $< -o $@ \
+	    -Lbuild/lib -lholepunch '-Wl,-rpath,$$ORIGIN/../lib'
+
+header: ## generate include/holepunch.h from src/ffi
+	$(CARGO) build --locked --features codegen
+
+demo: setup build ## two programs behind two NATs find each other and talk
+	@scripts/demo.sh
+
+test: setup ## run every test in every language
+	@scripts/test.sh
+
+lint: ## check formatting and lints
+	@scripts/lint.sh
+
+bench: setup build ## measure, as ratios against references in the same run
+	@scripts/bench.sh
+
+install: ## install into $(DESTDIR)$(PREFIX): header, libraries, pkg-config and CMake files, hp-server
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' BINDIR='$(BINDIR)' \
+	    VERSION='$(VERSION)' ABI='$(ABI)' CARGO='$(CARGO)' scripts/install.sh install
+
+uninstall: ## remove what `make install` with the same variables put in place
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' BINDIR='$(BINDIR)' \
+	    VERSION='$(VERSION)' ABI='$(ABI)' CARGO='$(CARGO)' scripts/install.sh uninstall
+
+clean: ## remove what was built
+	$(CARGO) clean
+	rm -rf build

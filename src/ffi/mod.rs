@@ -1,0 +1,15 @@
+//! The C ABI: `include/holepunch.h` is generated from this module (`make header`).
+//!
+//! Every export runs in a guard that catches panics, checks its pointers, converts its arguments, calls the Rust API and
+//! converts the result; there is no logic in here.
+#![allow(non_camel_case_types, reason = "these are C's names")]
+#![allow(clippy::missing_safety_doc, reason = "the docs are the header's and speak to C programmers")]
+
+pub mod address;
+pub mod client;
+pub mod error;
+mod guard;
+pub mod log;
+pub mod peer;
+pub mod status;
+pub mod version;

@@ -1,0 +1,104 @@
+//! Peers as plain data.
+
+use super::address::hp_addr;
+use crate::{CandidateKind, Peer};
+
+/// hp_peer.path: an address of the peer's own interface; nothing stands between.
+pub const HP_PATH_HOST: i32 = 1;
+/// hp_peer.path: the peer's endpoint as the rendezvous server sees it.
+pub const HP_PATH_REFLEXIVE: i32 = 2;
+/// hp_peer.path: a port that the peer's router was asked to open. Not used yet.
+pub const HP_PATH_MAPPED: i32 = 3;
+/// hp_peer.path: learned from the peer's own authenticated probe.
+pub const HP_PATH_PEER_REFLEXIVE: i32 = 4;
+/// hp_peer.path: guessed from a symmetric NAT's pattern. Not used yet.
+pub const HP_PATH_PREDICTED: i32 = 5;
+/// hp_peer.path: forwarded by the server. Not used yet.
+pub const HP_PATH_RELAYED: i32 = 6;
+/// hp_peer.rtt_us: not measured (the plain dialect has no means).
+pub const HP_RTT_UNKNOWN: u32 = u32::MAX;
+
+/// A peer that a call has found. The caller sets struct_size (HP_PEER_INIT does) before hp_peer_get fills the rest.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct hp_peer {
+    /// sizeof(hp_peer), set by the caller.
+    pub struct_size: u32,
+    /// How the endpoint was learned: HP_PATH_*.
+    pub path: i32,
+    /// Where the peer is reached: the other end of the hole.
+    pub endpoint: hp_addr,
+    /// Round-trip time over the hole in microseconds, or HP_RTT_UNKNOWN.
+    pub rtt_us: u32,
+    /// Which socket the hole belongs to, for hp_socket_fd and hp_socket_take.
+    pub socket: u32,
+    /// 1 if the hole is confirmed in both directions (always, after a call that succeeded), else 0.
+    pub connected: i32,
+    /// 1 if the peer proved that it knows the session ID, 0 if it merely spoke from a listed endpoint (plain dialect).
+    pub authenticated: i32,
+}
+
+impl hp_peer {
+    pub(super) fn new(peer: &Peer, struct_size: u32) -> Self {
+        let micros = |rtt: std::time::Duration| u32::try_from(rtt.as_micros()).unwrap_or(HP_RTT_UNKNOWN - 1);
+        Self {
+            struct_size,
+            path: path_number(peer.path),
+            endpoint: peer.endpoint.into(),
+            rtt_us: peer.rtt.map_or(HP_RTT_UNKNOWN, micros),
+            socket: peer.socket as u32,
+            connected: peer.connected.into(),
+            authenticated: peer.authenticated.into(),
+        }
+    }
+}
+
+fn path_number(kind: CandidateKind) -> i32 {
+    match kind {
+        CandidateKind::Host => HP_PATH_HOST,
+        CandidateKind::Reflexive => HP_PATH_REFLEXIVE,
+        CandidateKind::Mapped => HP_PATH_MAPPED,
+        CandidateKind::PeerReflexive => HP_PATH_PEER_REFLEXIVE,
+        CandidateKind::Predicted => HP_PATH_PREDICTED,
+        CandidateKind::Relayed => HP_PATH_RELAYED,
+    }
+}
+
+/// The name of a path kind; `None` for any other number.
+pub(super) fn path_name(path: i32) -> Option<&'static std::ffi::CStr> {
+    Some(match path {
+        HP_PATH_HOST => c"host",
+        HP_PATH_REFLEXIVE => c"reflexive",
+        HP_PATH_MAPPED => c"mapped",
+        HP_PATH_PEER_REFLEXIVE => c"peer-reflexive",
+        HP_PATH_PREDICTED => c"predicted",
+        HP_PATH_RELAYED => c"relayed",
+        _ => return None,
+    })
+}
+
+/// What the last call has counted. The caller sets struct_size (HP_COUNTERS_INIT does).
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct hp_counters {
+    /// sizeof(hp_counters), set by the caller.
+    pub struct_size: u32,
+    /// 0.
+    pub reserved: u32,
+    /// Datagrams sent to peers.
+    pub probes_sent: u64,
+    /// Probes whose authentication tag is wrong: made by someone who does not know the session ID.
+    pub forged: u64,
+    /// Authentic probes that were seen before or are too old.
+    pub replayed: u64,
+    /// Authentic probes of our own, or for someone else.
+    pub misdirected: u64,
+    /// Malformed datagrams in the native dialect.
+    pub malformed: u64,
+    /// Datagrams from sources that are neither the server nor a peer.
+    pub strangers: u64,
+    /// Datagrams from the server's address that made no sense.
+    pub server_dropped: u64,
+    /// Peers and endpoints beyond the limits.
+    pub over_limit: u64,
+}
