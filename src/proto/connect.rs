@@ -225,8 +225,6 @@ impl Connect {
             && rendezvous.is_server(socket, source)
         {
             rendezvous.handle_datagram(now, socket, source, datagram);
-            // A fresh fallback asks at once.
-            rendezvous.handle_timeout(now);
             if self.policy == DialectPolicy::Native && !is_native(datagram) {
                 self.note_no_service(now, Outcome::DialectMismatch);
             }
@@ -262,6 +260,7 @@ impl Connect {
                     self.events.push_back(ConnectEvent::Gone(peer));
                     self.puncher.note_gone(now, peer);
                 }
+                RendezvousEvent::PlainListForged => self.puncher.forget_plain_list(),
                 RendezvousEvent::PlainList(list) => {
                     self.events.push_back(ConnectEvent::PlainList(list.len()));
                     self.puncher.retain_plain_list(now, &list);

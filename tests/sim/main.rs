@@ -253,11 +253,68 @@ fn connect_peers_goes_on_with_the_endpoints_found() {
 }
 
 #[test]
+fn a_peer_that_calls_again_from_the_same_socket_is_still_one_peer() {
+    for seed in 0..100 {
+        let weather = Weather { loss_percent: 10, jitter: Duration::from_millis(5), ..Weather::CALM };
+        let mut internet = Internet::new(seed, weather, false);
+        let mut impatient = Internet::config(ID, 2, DialectPolicy::Auto);
+        impatient.timeout = Some(Duration::from_millis(800));
+        internet.add_host(HOME, Duration::ZERO, impatient);
+        internet.add_host(HOME, Duration::ZERO, Internet::config(ID, 2, DialectPolicy::Auto));
+        internet.run(Duration::from_millis(801));
+        assert_eq!(internet.outcome(0), Some(Outcome::TimedOutWaiting), "seed {seed}");
+        internet.call_again_for_one(0, "198.51.100.2:40001".parse().unwrap());
+        internet.run(Duration::from_secs(5));
+        assert_eq!(internet.outcome(0), Some(Outcome::Complete), "seed {seed}");
+        assert_eq!(internet.outcome(1), None, "seed {seed}: wants two peers and has met one, twice");
+    }
+}
+
+#[test]
 fn silent_server_is_told_from_absent_peers() {
     let mut internet = Internet::new(1, Weather { loss_percent: 100, ..Weather::CALM }, false);
     internet.add_host(HOME, Duration::ZERO, Internet::config(ID, 1, DialectPolicy::Auto));
     assert!(internet.run(LONG));
     assert_eq!(internet.outcome(0), Some(Outcome::ServerSilent));
+}
+
+#[test]
+fn a_stranger_on_the_path_can_neither_open_nor_block_a_hole() {
+    let weather = Weather { loss_percent: 10, jitter: Duration::from_millis(5), ..Weather::CALM };
+    let mut sums = [0; 4];
+    for policy in [DialectPolicy::Native, DialectPolicy::Auto] {
+        for seed in 0..300 {
+            let mut internet = Internet::new(seed, weather, false);
+            internet.attack = 20;
+            internet.forge_server = policy == DialectPolicy::Native;
+            for _ in 0..2 {
+                internet.add_host(Access::Open, Duration::ZERO, Internet::config(ID, 1, policy));
+            }
+            internet.run(LONG);
+            assert!(both_complete(&internet), "{policy:?} seed {seed}: {}", internet.ended());
+            for (number, host) in internet.hosts.iter().enumerate() {
+                let peers: Vec<_> = host
+                    .connect
+                    .peers(internet.instant())
+                    .filter(|peer| peer.progress == Progress::Done)
+                    .collect();
+                let other = internet.hosts[1 - number].inside;
+                let only = matches!(&peers[..], [peer] if peer.authenticated && peer.endpoint == other);
+                assert!(only, "{policy:?} seed {seed}: {peers:?}");
+                let counters = host.connect.counters();
+                for (sum, count) in sums.iter_mut().zip([
+                    counters.punch.forged,
+                    counters.punch.replayed,
+                    counters.punch.misdirected,
+                    counters.malformed,
+                ]) {
+                    *sum += count;
+                }
+            }
+        }
+    }
+    println!("forged, replayed, misdirected, malformed: {sums:?}");
+    assert!(sums.iter().all(|sum| *sum > 0), "what was thrown at them was counted: {sums:?}");
 }
 
 #[test]

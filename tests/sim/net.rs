@@ -61,6 +61,7 @@ pub struct Host {
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Happening {
     Arrival { from: SocketAddr, to: SocketAddr, payload: Vec<u8> },
+    Hostile { from: SocketAddr, to: SocketAddr, payload: Vec<u8> },
     Wake,
 }
 
@@ -73,6 +74,12 @@ pub struct Internet {
     /// Datagrams that arrived at hosts, from whom: what a stranger could record.
     pub seen: Vec<(SocketAddr, SocketAddr, Vec<u8>)>,
     pub record: bool,
+    /// A stranger on the path sees every datagram and sends this many of his own for each.
+    pub attack: u32,
+    /// Whether he forges the server's address, too. `DialectPolicy::Auto` can then be talked into showing its ID.
+    pub forge_server: bool,
+    /// But no more than so many: the answers to his datagrams would feed him for ever.
+    attack_budget: u32,
     /// Datagrams sent by hosts.
     pub sent: u64,
     nats: Vec<Nat>,
@@ -110,6 +117,9 @@ impl Internet {
             hosts: Vec::new(),
             seen: Vec::new(),
             record: false,
+            attack: 0,
+            forge_server: false,
+            attack_budget: 5000,
             sent: 0,
             nats: Vec::new(),
             queue: BinaryHeap::new(),
@@ -197,6 +207,39 @@ impl Internet {
             let jitter = Duration::from_micros(self.random(jitter_us.max(1)).into());
             let at = self.now + self.weather.one_way + jitter;
             self.push(at, Happening::Arrival { from, to, payload: payload.to_vec() });
+        }
+    }
+
+    /// What a stranger who knows no session ID makes of a datagram that he sees: replays to all, from his own and from
+    /// forged addresses, cut, changed, and junk in both dialects.
+    fn attack(&mut self, from: SocketAddr, to: SocketAddr, payload: &[u8]) {
+        let stranger = SocketAddr::from(([192, 0, 2, 66], 666));
+        for _ in 0..self.attack {
+            let Some(rest) = self.attack_budget.checked_sub(1) else { return };
+            self.attack_budget = rest;
+            let targets: Vec<_> = self.hosts.iter().map(|host| host.inside).chain([SERVER, to]).collect();
+            let target = targets[self.random(targets.len() as u32) as usize];
+            let sources = [stranger, from, to, SERVER];
+            let mut source = sources[self.random(4) as usize];
+            if source == SERVER && !self.forge_server {
+                source = stranger;
+            }
+            let mut datagram = payload.to_vec();
+            match self.random(6) {
+                0 => datagram.truncate(self.random(payload.len() as u32 + 1) as usize),
+                // Whoever can forge the server's own words with the client's token could as well cut the cable.
+                1 if !datagram.is_empty() && from != SERVER && to != SERVER => {
+                    let at = self.random(payload.len() as u32) as usize;
+                    datagram[at] ^= 1 << self.random(8);
+                }
+                2 => {
+                    datagram = [&b"SYN"[..], b"ACK", b"", b"192.0.2.66:666"][self.random(4) as usize].to_vec()
+                }
+                3 => datagram = (0..self.random(100)).map(|_| self.rng.u32() as u8).collect(),
+                _ => {}
+            }
+            let delay = Duration::from_micros(self.random(50_000).into());
+            self.push(self.now + delay, Happening::Hostile { from: source, to: target, payload: datagram });
         }
     }
 
@@ -297,7 +340,11 @@ impl Internet {
             }
             self.now = at;
             match happening {
-                Happening::Arrival { from, to, payload } => self.arrive(from, to, &payload),
+                Happening::Arrival { from, to, payload } => {
+                    self.attack(from, to, &payload);
+                    self.arrive(from, to, &payload);
+                }
+                Happening::Hostile { from, to, payload } => self.arrive(from, to, &payload),
                 Happening::Wake => self.wake(),
             }
         }
@@ -317,6 +364,14 @@ impl Internet {
             native.1.handle_timeout(now);
         }
         self.drain_server();
+    }
+
+    /// When and how each host's call ended, and what it knew of its peers: for messages of failed tests.
+    pub fn ended(&self) -> String {
+        let now = self.instant();
+        let of =
+            |host: &Host| format!("{:?} {:?}; ", host.ended, host.connect.peers(now).collect::<Vec<_>>());
+        self.hosts.iter().map(of).collect()
     }
 
     pub fn outcome(&self, host: usize) -> Option<Outcome> {

@@ -211,7 +211,11 @@ impl Puncher {
         let known = if plain_listed {
             self.peers.iter().position(|peer| peer.candidates.first() == candidates.first())
         } else {
-            self.position_by_id(id)
+            let reflexive = candidates.first().map(|candidate| candidate.endpoint);
+            self.position_by_id(id).or_else(|| {
+                let at = reflexive.and_then(|at| Some((self.config.sockets.towards(at)?, at)))?;
+                self.supersede(now, at, id)
+            })
         };
         let position = match known {
             Some(position) => position,
@@ -263,6 +267,12 @@ impl Puncher {
         });
     }
 
+    /// The plain list was a forgery: whoever came from it and has not authenticated itself is forgotten.
+    pub fn forget_plain_list(&mut self) {
+        self.peers
+            .retain(|peer| !peer.plain_listed || peer.native.as_ref().is_some_and(NativePunch::is_heard));
+    }
+
     /// The server says that a peer is gone.
     pub fn note_gone(&mut self, now: Instant, id: PeerId) {
         if let Some(position) = self.position_by_id(id) {
@@ -308,7 +318,7 @@ impl Puncher {
             self.counters.misdirected += 1;
             return;
         }
-        let Some(position) = self.sender_position(socket, source, &probe) else {
+        let Some(position) = self.sender_position(now, socket, source, &probe) else {
             self.counters.over_limit += 1;
             return;
         };
@@ -324,7 +334,13 @@ impl Puncher {
     }
 
     /// Whose probe this is: a known peer's, one's that a plain list named, or a new one's that heard of us first.
-    fn sender_position(&mut self, socket: SocketIndex, source: SocketAddr, probe: &Probe) -> Option<usize> {
+    fn sender_position(
+        &mut self,
+        now: Instant,
+        socket: SocketIndex,
+        source: SocketAddr,
+        probe: &Probe,
+    ) -> Option<usize> {
         if let Some(position) = self.position_by_id(probe.sender) {
             return Some(position);
         }
@@ -333,8 +349,14 @@ impl Puncher {
                 native.id == PeerId::UNKNOWN && native.path_at(socket, source).is_some()
             })
         });
-        if nameless.is_some() || probe.kind == ProbeKind::Response || self.peers.len() >= MAX_PEERS {
+        if nameless.is_some() || probe.kind == ProbeKind::Response {
             return nameless;
+        }
+        if let Some(position) = self.supersede(now, (socket, source), probe.sender) {
+            return Some(position);
+        }
+        if self.peers.len() >= MAX_PEERS {
+            return None;
         }
         self.peers.push(Peer {
             listed_id: probe.sender,
@@ -345,6 +367,31 @@ impl Puncher {
             plain_open_since: None,
         });
         Some(self.peers.len() - 1)
+    }
+
+    /// A peer that was heard from an endpoint and now goes by another ID has started a new call from the same socket: its
+    /// hole is opened anew, and it is still one peer.
+    fn supersede(
+        &mut self,
+        now: Instant,
+        (socket, source): (SocketIndex, SocketAddr),
+        id: PeerId,
+    ) -> Option<usize> {
+        let position = self.peers.iter().position(|peer| {
+            peer.native.as_ref().is_some_and(|native| {
+                native.path_at(socket, source).is_some_and(|index| native.paths[index].heard)
+            })
+        })?;
+        let peer = &mut self.peers[position];
+        peer.listed_id = id;
+        let mut native = NativePunch::new(id);
+        for candidate in &peer.candidates {
+            if let Some(socket) = self.config.sockets.towards(candidate.endpoint) {
+                native.add_path(Path::new(socket, candidate.endpoint, candidate.kind, self.rng.u64(), now));
+            }
+        }
+        peer.native = Some(native);
+        Some(position)
     }
 
     /// Takes a plain signal; `false` if its source is nobody that may speak plain.
@@ -380,14 +427,15 @@ impl Puncher {
         true
     }
 
-    /// Notes a datagram of the application's; `true` if it came from a peer and so belongs to the caller.
+    /// Takes a datagram of the application's; `true` if it came from a peer and so belongs to the caller.
+    ///
+    /// A plain peer that sends such is through with punching. Of a native one it proves nothing, for anyone can forge a
+    /// source address: its own authenticated word is waited for.
     pub fn handle_data(&mut self, now: Instant, socket: SocketIndex, source: SocketAddr) -> bool {
         for peer in &mut self.peers {
-            if let Some(native) = &mut peer.native
-                && let Some(index) = native.path_at(socket, source)
-                && native.paths[index].heard
+            if let Some(native) = &peer.native
+                && native.path_at(socket, source).is_some_and(|index| native.paths[index].heard)
             {
-                native.handle_data(index);
                 return true;
             }
             if let Some((via, endpoint, plain)) = &mut peer.plain

@@ -181,14 +181,6 @@ impl NativePunch {
         true
     }
 
-    /// The peer's application spoke on this path. What was confirmed before is thereby agreed upon: the peer has
-    /// handed over. An unconfirmed path stays so, since anyone can forge a source address.
-    pub fn handle_data(&mut self, index: usize) {
-        if self.paths[index].confirmed.is_some() && matches!(self.phase, Phase::Agreeing { .. }) {
-            self.phase = Phase::Done { path: index, confirmed_by_peer: true };
-        }
-    }
-
     fn confirm(&mut self, now: Instant, index: usize) {
         if self.paths[index].confirmed.is_some() {
             return;

@@ -18,6 +18,9 @@ use crate::proto::{LookupKey, Rng};
 const FIRST_RETRY: Duration = Duration::from_millis(20);
 /// How often a plain server is asked once it has named enough peers: often enough to learn of one that replaced them.
 const PLAIN_SLOW_POLL: Duration = Duration::from_secs(1);
+/// How long a native answer is waited for after a plain one. A plain reply can be forged, or drawn from the server with a
+/// forged request; believing it shows the session ID to the network, so a native server gets the time of a long round trip.
+const PLAIN_DOUBT: Duration = Duration::from_millis(200);
 /// Most members that are kept track of; the server's limit is lower.
 const MAX_KNOWN: usize = 1024;
 /// How many copies of a goodbye are sent; nobody waits for its answer, and the server forgets silent clients anyway.
@@ -70,6 +73,8 @@ pub enum RendezvousEvent {
     },
     /// A plain server's full list of the others.
     PlainList(Vec<SocketAddr>),
+    /// The server speaks native after all: what a plain list named was forged.
+    PlainListForged,
     /// The server does not take us.
     Refused(RefusedReason),
 }
@@ -77,7 +82,7 @@ pub enum RendezvousEvent {
 #[derive(Debug)]
 enum State {
     /// Asking to be registered in the native dialect.
-    Registering { attempts: u32, next: Instant },
+    Registering { attempts: u32, next: Instant, believe_plain: Option<Instant> },
     /// Registered with a native server.
     Registered {
         handle: u64,
@@ -93,6 +98,12 @@ enum State {
     Closed,
 }
 
+impl State {
+    fn registering(now: Instant) -> Self {
+        Self::Registering { attempts: 0, next: now, believe_plain: None }
+    }
+}
+
 /// The client's side of rendezvous.
 #[derive(Debug)]
 pub struct RendezvousClient {
@@ -102,6 +113,8 @@ pub struct RendezvousClient {
     sequence: u32,
     cookie: Cookie,
     chosen: Option<usize>,
+    /// Who answered a registration in the plain dialect.
+    plain_answered: Option<usize>,
     /// A valid native message came: from then on plain datagrams from the server's address change nothing.
     native_server: bool,
     instance: u32,
@@ -118,7 +131,7 @@ impl RendezvousClient {
     pub fn new(config: RendezvousConfig, rng: &mut Rng, now: Instant) -> Self {
         let state = match config.policy {
             DialectPolicy::Plain => State::Plain { next: now, list: Vec::new() },
-            DialectPolicy::Auto | DialectPolicy::Native => State::Registering { attempts: 0, next: now },
+            DialectPolicy::Auto | DialectPolicy::Native => State::registering(now),
         };
         Self {
             config,
@@ -127,6 +140,7 @@ impl RendezvousClient {
             sequence: 0,
             cookie: [0; 16],
             chosen: None,
+            plain_answered: None,
             native_server: false,
             instance: 0,
             revision: 0,
@@ -208,9 +222,8 @@ impl RendezvousClient {
         if !self.native_server {
             self.native_server = true;
             if self.is_plain() {
-                // A forged plain reply had us believe in a plain server; the list it may have named is forgotten.
-                self.events.push_back(RendezvousEvent::PlainList(Vec::new()));
-                self.state = State::Registering { attempts: 0, next: now };
+                self.events.push_back(RendezvousEvent::PlainListForged);
+                self.state = State::registering(now);
             }
         }
         match *message {
@@ -219,7 +232,7 @@ impl RendezvousClient {
                 if matches!(self.state, State::Registering { .. }) && challenge.cookie != self.cookie =>
             {
                 self.cookie = challenge.cookie;
-                self.state = State::Registering { attempts: 0, next: now };
+                self.state = State::registering(now);
                 self.handle_timeout(now);
             }
             Message::Registered(registered) => {
@@ -255,7 +268,7 @@ impl RendezvousClient {
             Message::Refused(refused) => match refused.reason {
                 Some(RefusedReason::UnknownRegistration) => {
                     if matches!(self.state, State::Registered { .. }) {
-                        self.state = State::Registering { attempts: 0, next: now };
+                        self.state = State::registering(now);
                     }
                 }
                 Some(RefusedReason::DialectRefused) if self.config.policy == DialectPolicy::Auto => {
@@ -337,10 +350,10 @@ impl RendezvousClient {
             return false;
         }
         match &mut self.state {
-            State::Registering { .. } => {
-                // Whatever a plain server answers to a registration is about the "ID" it took the registration for.
-                self.chosen = Some(server);
-                self.state = State::Plain { next: now, list: Vec::new() };
+            State::Registering { believe_plain, .. } => {
+                // Whatever a plain server answers to a registration is about the "ID" that it took the registration for.
+                believe_plain.get_or_insert(now + PLAIN_DOUBT);
+                self.plain_answered = Some(server);
                 true
             }
             State::Plain { list, .. } => {
@@ -362,11 +375,18 @@ impl RendezvousClient {
     /// Does all that is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         match &mut self.state {
-            State::Registering { attempts, next } => {
+            State::Registering { attempts, next, believe_plain } => {
+                if believe_plain.is_some_and(|at| now >= at) {
+                    self.chosen = self.plain_answered;
+                    self.state = State::Plain { next: now, list: Vec::new() };
+                    return self.handle_timeout(now);
+                }
                 if now < *next {
                     return;
                 }
                 let wait = FIRST_RETRY.saturating_mul(1 << (*attempts).min(10)).min(self.config.retry);
+                // Repetitions are the same to the byte: a plain server takes each different one for another ID.
+                self.sequence += u32::from(*attempts == 0);
                 *attempts = attempts.saturating_add(1);
                 *next = now + wait;
                 self.send_register();
@@ -378,7 +398,7 @@ impl RendezvousClient {
                 if now.saturating_duration_since(*heard) >= *expiry + *heartbeat {
                     // The server fell silent for so long that it has forgotten us, or is gone.
                     self.chosen = None;
-                    self.state = State::Registering { attempts: 0, next: now };
+                    self.state = State::registering(now);
                     return self.handle_timeout(now);
                 }
                 *awaited = true;
@@ -390,8 +410,8 @@ impl RendezvousClient {
                     return;
                 }
                 let satisfied = list.len() >= self.config.enough;
-                *next =
-                    now + if satisfied { PLAIN_SLOW_POLL.max(self.config.retry) } else { self.config.retry };
+                let pause = if satisfied { PLAIN_SLOW_POLL } else { Duration::ZERO };
+                *next = now + pause.max(self.config.retry);
                 self.sequence += 1;
                 self.send_to_server(self.config.id.clone());
             }
@@ -400,8 +420,7 @@ impl RendezvousClient {
     }
 
     fn send_register(&mut self) {
-        self.sequence += 1;
-        let datagram = Register {
+        let registration = Register {
             token: self.token,
             sequence: self.sequence,
             lookup: self.config.lookup,
@@ -412,7 +431,7 @@ impl RendezvousClient {
             attributes: Attributes::parse(&self.config.attributes).unwrap_or(Attributes::NONE),
         }
         .encode();
-        self.send_to_server(datagram);
+        self.send_to_server(registration);
     }
 
     fn send_presence(&mut self, wants_reply: bool) {
@@ -465,10 +484,11 @@ impl RendezvousClient {
     /// When to call `handle_timeout`; to be asked for after every call that takes `&mut self`.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        match self.state {
-            State::Registering { next, .. } | State::Registered { next, .. } | State::Plain { next, .. } => {
-                Some(next)
+        match &self.state {
+            State::Registering { next, believe_plain, .. } => {
+                Some(believe_plain.map_or(*next, |at| at.min(*next)))
             }
+            State::Registered { next, .. } | State::Plain { next, .. } => Some(*next),
             State::Closed => None,
         }
     }

@@ -205,13 +205,11 @@ impl Shard {
         self.evict_older_lives(now, source, register);
         let session = self.members.find_session(&register.lookup);
         let known = session.and_then(|session| self.member_by_peer(session, register.peer));
-        if let Some(at) = known
-            && self
-                .members
-                .get(at)
-                .and_then(|member| member.push)
-                .is_none_or(|push| push.token != register.token)
-        {
+        // Who has proven the member's own endpoint may renew it under a new token; from elsewhere the token must fit.
+        let taken = |member: &Member| {
+            member.endpoint != source && member.push.is_none_or(|push| push.token != register.token)
+        };
+        if known.and_then(|at| self.members.get(at)).is_some_and(taken) {
             return self.refuse(source, register, RefusedReason::PeerIdTaken);
         }
         let at = match known {
@@ -312,6 +310,9 @@ impl Shard {
     ) -> MemberRef {
         let Some(member) = self.members.get_mut(at) else { return at };
         member.last_seen = now;
+        if let Some(push) = &mut member.push {
+            push.token = register.token;
+        }
         if member.endpoint != source || *member.attributes != *register.attributes.as_bytes() {
             member.endpoint = source;
             member.attributes = register.attributes.as_bytes().into();

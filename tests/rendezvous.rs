@@ -1,0 +1,400 @@
+//! The rendezvous machines, client against server, without a network: expiry, limits, updates, restarts.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use holepunch::proto::rendezvous::{
+    Gate, RendezvousClient, RendezvousConfig, RendezvousEvent, Shard, ShardConfig, Verdict,
+};
+use holepunch::proto::wire::codec::Writer;
+use holepunch::proto::wire::{Attributes, Message, Presence, Profile, RefusedReason, Register};
+use holepunch::proto::{
+    Candidate, CandidateKind, DialectPolicy, LookupKey, PeerDialect, PeerId, Rng, SocketIndex,
+};
+
+const ID: &[u8] = b"session";
+const SOCKET: SocketIndex = SocketIndex(0);
+
+fn server_address() -> SocketAddr {
+    "203.0.113.10:5000".parse().unwrap()
+}
+
+fn endpoint(number: u16) -> SocketAddr {
+    SocketAddr::from(([198, 51, 100, 1], 1000 + number))
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+struct World {
+    gate: Gate,
+    shard: Shard,
+    now: Instant,
+    clients: Vec<(SocketAddr, RendezvousClient)>,
+    /// What the server sent to addresses that are no client's.
+    stray: Vec<(SocketAddr, Vec<u8>)>,
+    rng: Rng,
+}
+
+impl World {
+    fn new(config: ShardConfig) -> Self {
+        let now = Instant::now();
+        let mut rng = Rng::new([1; 32]);
+        let gate = Gate::new(DialectPolicy::Auto, &mut rng, now);
+        let shard = Shard::new(config, rng.fork());
+        Self { gate, shard, now, clients: Vec::new(), stray: Vec::new(), rng }
+    }
+
+    fn restart_server(&mut self) {
+        self.gate = Gate::new(DialectPolicy::Auto, &mut self.rng, self.now);
+        self.shard = Shard::new(ShardConfig::default(), self.rng.fork());
+    }
+
+    fn config(&mut self, attributes: Vec<u8>) -> RendezvousConfig {
+        RendezvousConfig {
+            lookup: LookupKey::derive(ID),
+            id: ID.to_vec(),
+            peer: PeerId(self.rng.bytes()),
+            attributes,
+            policy: DialectPolicy::Auto,
+            servers: vec![(SOCKET, server_address())],
+            retry: Duration::from_millis(100),
+            enough: 1,
+        }
+    }
+
+    fn join(&mut self, attributes: Vec<u8>) -> usize {
+        let config = self.config(attributes);
+        let at = endpoint(self.clients.len() as u16);
+        self.clients.push((at, RendezvousClient::new(config, &mut self.rng, self.now)));
+        self.settle();
+        self.clients.len() - 1
+    }
+
+    /// Delivers everything, at once and in order, until nobody has anything to say.
+    fn settle(&mut self) {
+        loop {
+            let mut quiet = true;
+            for at in 0..self.clients.len() {
+                let (source, client) = &mut self.clients[at];
+                client.handle_timeout(self.now);
+                let source = *source;
+                while let Some(transmit) = self.clients[at].1.poll_transmit() {
+                    quiet = false;
+                    self.ask_server(source, &transmit.payload);
+                }
+            }
+            quiet &= !self.take_answers();
+            if quiet {
+                return;
+            }
+        }
+    }
+
+    fn ask_server(&mut self, source: SocketAddr, payload: &[u8]) {
+        let mut buffer = [0; 1200];
+        let mut reply = Writer::new(&mut buffer);
+        match self.gate.judge(self.now, source, payload, &mut reply) {
+            Verdict::Admit(request) => self.shard.handle_request(self.now, source, &request),
+            Verdict::Reply => {
+                assert!(reply.written() <= payload.len());
+                let reply = reply.as_slice().to_vec();
+                self.deliver(source, reply);
+            }
+            Verdict::Drop => {}
+        }
+    }
+
+    fn take_answers(&mut self) -> bool {
+        let mut any = false;
+        while let Some((to, payload)) = self.shard.poll_transmit() {
+            assert!(payload.len() <= 1200 || !payload.starts_with(b"\x0Eholep"));
+            let payload = payload.to_vec();
+            any = true;
+            self.deliver(to, payload);
+        }
+        any
+    }
+
+    fn deliver(&mut self, to: SocketAddr, payload: Vec<u8>) {
+        match self.clients.iter_mut().find(|(at, _)| *at == to) {
+            Some((_, client)) => client.handle_datagram(self.now, SOCKET, server_address(), &payload),
+            None => self.stray.push((to, payload)),
+        }
+    }
+
+    /// Lets time pass in steps, with everyone doing what is due.
+    fn pass(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        while self.now < end {
+            self.now = (self.now + Duration::from_millis(50)).min(end);
+            self.shard.handle_timeout(self.now);
+            self.settle();
+        }
+    }
+
+    /// Lets time pass for the server only: the clients are dead.
+    fn pass_without_clients(&mut self, duration: Duration) {
+        self.now += duration;
+        self.shard.handle_timeout(self.now);
+        while self.shard.poll_transmit().is_some() {}
+    }
+
+    fn events(&mut self, client: usize) -> Vec<RendezvousEvent> {
+        std::iter::from_fn(|| self.clients[client].1.poll_event()).collect()
+    }
+
+    fn plain_list(&mut self, from: SocketAddr) -> String {
+        self.stray.clear();
+        self.ask_server(from, ID);
+        self.take_answers();
+        let reply = self.stray.iter().rev().find(|(to, _)| *to == from).map(|(_, payload)| payload.clone());
+        String::from_utf8(reply.expect("a plain request is answered")).unwrap()
+    }
+}
+
+/// Who has joined and not left, according to events.
+fn present(events: &[RendezvousEvent]) -> BTreeSet<PeerId> {
+    let mut present = BTreeSet::new();
+    for event in events {
+        match event {
+            RendezvousEvent::Joined { peer, .. } => drop(present.insert(*peer)),
+            RendezvousEvent::Left { peer, .. } => assert!(present.remove(peer), "left without having joined"),
+            _ => {}
+        }
+    }
+    present
+}
+
+#[test]
+fn first_registration_is_challenged_and_leaves_no_state() {
+    let mut world = World::new(ShardConfig::default());
+    let register = Register {
+        token: 1,
+        sequence: 1,
+        lookup: LookupKey::derive(ID),
+        peer: PeerId([1; 16]),
+        cookie: [0; 16],
+        instance: 0,
+        revision: 0,
+        attributes: Attributes::NONE,
+    };
+    for _ in 0..1000 {
+        world.ask_server(endpoint(1), &register.encode());
+    }
+    assert_eq!(world.shard.population(), (0, 0));
+    let Ok(Message::Challenge(challenge)) = Message::parse(&world.stray[0].1) else { panic!("no challenge") };
+    let proven = Register { cookie: challenge.cookie, ..register };
+    world.ask_server(endpoint(2), &proven.encode());
+    assert_eq!(world.shard.population(), (0, 0), "a cookie proves the endpoint that it was sent to only");
+    world.ask_server(endpoint(1), &proven.encode());
+    assert_eq!(world.shard.population(), (1, 1));
+}
+
+#[test]
+fn members_are_told_of_joins_and_leaves_at_once() {
+    let mut world = World::new(ShardConfig::default());
+    let profile = Profile {
+        candidates: vec![Candidate { kind: CandidateKind::Host, endpoint: "192.168.1.2:1".parse().unwrap() }],
+        ..Profile::default()
+    };
+    let (a, b) = (world.join(Vec::new()), world.join(profile.encode()));
+    let first = world.events(a);
+    assert_eq!(first[0], RendezvousEvent::Registered { observed: endpoint(0) });
+    let RendezvousEvent::Joined { candidates, dialect, .. } = &first[1] else { panic!("{first:?}") };
+    assert_eq!(*dialect, PeerDialect::Native);
+    assert_eq!(candidates[0], Candidate { kind: CandidateKind::Reflexive, endpoint: endpoint(1) });
+    assert_eq!(candidates[1..], profile.candidates);
+    assert_eq!(present(&world.events(b)).len(), 1);
+
+    world.clients[b].1.close();
+    world.settle();
+    assert!(matches!(world.events(a)[..], [RendezvousEvent::Left { .. }]));
+    assert_eq!(world.shard.population(), (1, 1));
+    assert_eq!(world.shard.counters().left, 1);
+}
+
+#[test]
+fn heartbeats_keep_a_member_and_silence_of_15_seconds_ends_it() {
+    let mut world = World::new(ShardConfig::default());
+    let a = world.join(Vec::new());
+    world.pass(seconds(60));
+    assert_eq!(world.shard.population(), (1, 1));
+    let heard = world.now;
+    world.clients[a].1.handle_timeout(heard);
+    while world.clients[a].1.poll_transmit().is_some() {}
+    // The last heartbeat was at a multiple of 10 s.
+    world.pass_without_clients(seconds(15) - Duration::from_millis(1));
+    assert_eq!(world.shard.population().0, 1);
+    world.pass_without_clients(Duration::from_millis(2));
+    assert_eq!(world.shard.population(), (0, 0));
+    assert_eq!(world.shard.counters().expired, 1);
+}
+
+#[test]
+fn plain_clients_are_listed_kept_alive_and_expire_after_40_seconds() {
+    let mut world = World::new(ShardConfig::default());
+    let native = world.join(Vec::new());
+    let (x, y) = (endpoint(100), "[2001:db8::7]:9".parse().unwrap());
+    assert_eq!(world.plain_list(x), endpoint(0).to_string());
+    assert_eq!(world.plain_list(y), format!("{},{x}", endpoint(0)));
+    assert_eq!(world.plain_list(x), format!("{},{y}", endpoint(0)), "without the asker");
+    world.settle();
+    let joined = present(&world.events(native));
+    assert_eq!(joined.len(), 2, "natives hear of plain peers");
+
+    world.stray.clear();
+    world.pass(seconds(10));
+    let keep_alives = world.stray.iter().filter(|(_, payload)| payload.is_empty()).count();
+    assert_eq!(keep_alives, 2, "one each after 10 s");
+    world.pass(seconds(30) - Duration::from_millis(100));
+    assert_eq!(world.shard.population().0, 3);
+    world.pass(Duration::from_millis(200));
+    assert_eq!(world.shard.population().0, 1);
+    assert!(matches!(world.events(native)[..], [RendezvousEvent::Left { .. }, RendezvousEvent::Left { .. }]));
+}
+
+#[test]
+fn native_registration_takes_the_place_of_a_plain_one_at_the_same_endpoint() {
+    let mut world = World::new(ShardConfig::default());
+    world.plain_list(endpoint(0));
+    let other = endpoint(50);
+    assert_eq!(world.plain_list(other), endpoint(0).to_string());
+    world.join(Vec::new());
+    assert_eq!(world.shard.population().0, 2);
+    assert_eq!(world.plain_list(other), endpoint(0).to_string(), "listed once");
+}
+
+#[test]
+fn limits_hold_at_their_edges() {
+    let config = ShardConfig { max_members_per_session: 3, max_members: 4, ..ShardConfig::default() };
+    let mut world = World::new(config);
+    let last = (0..4).map(|_| world.join(Vec::new())).last().unwrap();
+    assert_eq!(world.shard.population().0, 3);
+    assert_eq!(world.events(last), [RendezvousEvent::Refused(RefusedReason::SessionFull)]);
+    // Another session still fits, then the server is full.
+    world.ask_server(endpoint(60), b"another session");
+    world.ask_server(endpoint(61), b"another session");
+    assert_eq!(world.shard.population(), (4, 2));
+    world.clients[0].1.close();
+    world.settle();
+    world.ask_server(endpoint(61), b"another session");
+    assert_eq!(world.shard.population(), (4, 2));
+    assert!(world.shard.counters().refused >= 2);
+}
+
+#[test]
+fn peer_id_cannot_be_taken_over() {
+    let mut world = World::new(ShardConfig::default());
+    let mut config = world.config(Vec::new());
+    config.peer = PeerId([9; 16]);
+    for at in [endpoint(0), endpoint(1)] {
+        world.clients.push((at, RendezvousClient::new(config.clone(), &mut world.rng, world.now)));
+        world.settle();
+    }
+    assert_eq!(world.events(1), [RendezvousEvent::Refused(RefusedReason::PeerIdTaken)]);
+    assert!(matches!(world.events(0)[..], [RendezvousEvent::Registered { .. }]));
+}
+
+#[test]
+fn strangers_token_and_moved_source_are_refused() {
+    let mut world = World::new(ShardConfig::default());
+    world.join(Vec::new());
+    let presence = Presence { token: 1, handle: 0, sequence: 1, instance: 1, revision: 0, wants_reply: true };
+    world.ask_server(endpoint(0), &presence.encode());
+    world.ask_server(endpoint(70), &presence.encode());
+    world.ask_server(endpoint(70), &Presence { handle: u64::MAX, ..presence }.encode());
+    world.take_answers();
+    assert_eq!(world.shard.counters().unknown, 3);
+    assert_eq!(world.stray.len(), 2);
+    assert_eq!(world.shard.population().0, 1);
+}
+
+#[test]
+fn a_list_longer_than_a_datagram_arrives_whole() {
+    let mut world = World::new(ShardConfig::default());
+    let candidate = Candidate { kind: CandidateKind::Host, endpoint: "[2001:db8::1]:1".parse().unwrap() };
+    let large = Profile { candidates: vec![candidate; 16], public_key: Some([1; 32]), capabilities: 7 };
+    for _ in 0..100 {
+        world.join(large.encode());
+    }
+    for client in 0..100 {
+        assert_eq!(present(&world.events(client)).len(), 99, "client {client}");
+    }
+}
+
+#[test]
+fn a_member_that_missed_many_changes_is_sent_a_snapshot() {
+    let mut world = World::new(ShardConfig::default());
+    let (a, stays) = (world.join(Vec::new()), world.join(Vec::new()));
+    let mut seen = world.events(a);
+    // From here on the first client hears nothing, while 200 others come and go.
+    let deaf = world.clients[a].0;
+    world.clients[a].0 = endpoint(900);
+    for _ in 0..200 {
+        let guest = world.join(Vec::new());
+        world.clients[guest].1.close();
+        world.settle();
+    }
+    let arrives = world.join(Vec::new());
+    world.clients[a].0 = deaf;
+    world.pass(seconds(5));
+    seen.extend(world.events(a));
+    assert_eq!(present(&seen).len(), 2, "the one who stayed and the one who arrived");
+    assert!(world.events(stays).len() > 200, "who listened heard of every guest");
+    assert_eq!(present(&world.events(arrives)).len(), 2);
+}
+
+#[test]
+fn clients_register_again_with_a_restarted_server() {
+    let mut world = World::new(ShardConfig::default());
+    let (a, b) = (world.join(Vec::new()), world.join(Vec::new()));
+    let mut seen: Vec<_> = [a, b].map(|client| world.events(client)).into();
+    world.restart_server();
+    world.pass(seconds(12));
+    assert_eq!(world.shard.population(), (2, 1));
+    for (client, seen) in [a, b].into_iter().zip(&mut seen) {
+        seen.extend(world.events(client));
+        assert_eq!(present(seen).len(), 1, "{seen:?}");
+    }
+}
+
+#[test]
+fn client_follows_its_own_moved_endpoint() {
+    let mut world = World::new(ShardConfig::default());
+    let (a, b) = (world.join(Vec::new()), world.join(Vec::new()));
+    world.events(b);
+    // The client's NAT gives it another port: its next heartbeat comes from there, is refused, and it registers again.
+    world.clients[a].0 = endpoint(500);
+    world.pass(seconds(12));
+    let candidates: Vec<_> = world
+        .events(b)
+        .into_iter()
+        .filter_map(|event| match event {
+            RendezvousEvent::Joined { candidates, .. } => Some(candidates[0].endpoint),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(candidates, [endpoint(500)]);
+    assert_eq!(world.shard.population().0, 2);
+}
+
+#[test]
+fn lost_pushes_are_repeated_until_acknowledged() {
+    let mut world = World::new(ShardConfig::default());
+    let a = world.join(Vec::new());
+    world.events(a);
+    let at = world.clients[a].0;
+    world.clients[a].0 = endpoint(901);
+    world.join(Vec::new());
+    assert!(world.events(a).is_empty(), "the push was lost");
+    world.clients[a].0 = at;
+    world.pass(Duration::from_millis(200));
+    assert_eq!(present(&world.events(a)).len(), 1);
+    let repeated = world.shard.counters().pushes_repeated;
+    assert!(repeated >= 1);
+    world.pass(seconds(5));
+    assert_eq!(world.shard.counters().pushes_repeated, repeated, "acknowledged, so never again");
+}
