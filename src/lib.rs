@@ -23,3 +23,8 @@ pub use error::{Error, ErrorKind};
 pub use proto::wire::is_control_packet;
 pub use proto::{CandidateKind, DialectPolicy};
 pub use server::{Server, ServerConfig};
+
+/// The README's Rust snippets are documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -52,12 +52,12 @@ impl World {
         self.shard = Shard::new(ShardConfig::default(), self.rng.fork());
     }
 
-    fn config(&mut self, attributes: Vec<u8>) -> RendezvousConfig {
+    fn config(&mut self, profile: Profile) -> RendezvousConfig {
         RendezvousConfig {
             lookup: LookupKey::derive(ID),
             id: ID.to_vec(),
             peer: PeerId(self.rng.bytes()),
-            attributes,
+            profile,
             policy: DialectPolicy::Auto,
             servers: vec![(SOCKET, server_address())],
             retry: Duration::from_millis(100),
@@ -65,8 +65,8 @@ impl World {
         }
     }
 
-    fn join(&mut self, attributes: Vec<u8>) -> usize {
-        let config = self.config(attributes);
+    fn join(&mut self, profile: Profile) -> usize {
+        let config = self.config(profile);
         let at = endpoint(self.clients.len() as u16);
         self.clients.push((at, RendezvousClient::new(config, &mut self.rng, self.now)));
         self.settle();
@@ -200,7 +200,7 @@ fn members_are_told_of_joins_and_leaves_at_once() {
         candidates: vec![Candidate { kind: CandidateKind::Host, endpoint: "192.168.1.2:1".parse().unwrap() }],
         ..Profile::default()
     };
-    let (a, b) = (world.join(Vec::new()), world.join(profile.encode()));
+    let (a, b) = (world.join(Profile::default()), world.join(profile.clone()));
     let first = world.events(a);
     assert_eq!(first[0], RendezvousEvent::Registered { observed: endpoint(0) });
     let RendezvousEvent::Joined { candidates, dialect, .. } = &first[1] else { panic!("{first:?}") };
@@ -219,7 +219,7 @@ fn members_are_told_of_joins_and_leaves_at_once() {
 #[test]
 fn heartbeats_keep_a_member_and_silence_of_15_seconds_ends_it() {
     let mut world = World::new(ShardConfig::default());
-    let a = world.join(Vec::new());
+    let a = world.join(Profile::default());
     world.pass(seconds(60));
     assert_eq!(world.shard.population(), (1, 1));
     let heard = world.now;
@@ -236,7 +236,7 @@ fn heartbeats_keep_a_member_and_silence_of_15_seconds_ends_it() {
 #[test]
 fn plain_clients_are_listed_kept_alive_and_expire_after_40_seconds() {
     let mut world = World::new(ShardConfig::default());
-    let native = world.join(Vec::new());
+    let native = world.join(Profile::default());
     let (x, y) = (endpoint(100), "[2001:db8::7]:9".parse().unwrap());
     assert_eq!(world.plain_list(x), endpoint(0).to_string());
     assert_eq!(world.plain_list(y), format!("{},{x}", endpoint(0)));
@@ -262,7 +262,7 @@ fn native_registration_takes_the_place_of_a_plain_one_at_the_same_endpoint() {
     world.plain_list(endpoint(0));
     let other = endpoint(50);
     assert_eq!(world.plain_list(other), endpoint(0).to_string());
-    world.join(Vec::new());
+    world.join(Profile::default());
     assert_eq!(world.shard.population().0, 2);
     assert_eq!(world.plain_list(other), endpoint(0).to_string(), "listed once");
 }
@@ -271,7 +271,7 @@ fn native_registration_takes_the_place_of_a_plain_one_at_the_same_endpoint() {
 fn limits_hold_at_their_edges() {
     let config = ShardConfig { max_members_per_session: 3, max_members: 4, ..ShardConfig::default() };
     let mut world = World::new(config);
-    let last = (0..4).map(|_| world.join(Vec::new())).last().unwrap();
+    let last = (0..4).map(|_| world.join(Profile::default())).last().unwrap();
     assert_eq!(world.shard.population().0, 3);
     assert_eq!(world.events(last), [RendezvousEvent::Refused(RefusedReason::SessionFull)]);
     // Another session still fits, then the server is full.
@@ -288,7 +288,7 @@ fn limits_hold_at_their_edges() {
 #[test]
 fn peer_id_cannot_be_taken_over() {
     let mut world = World::new(ShardConfig::default());
-    let mut config = world.config(Vec::new());
+    let mut config = world.config(Profile::default());
     config.peer = PeerId([9; 16]);
     for at in [endpoint(0), endpoint(1)] {
         world.clients.push((at, RendezvousClient::new(config.clone(), &mut world.rng, world.now)));
@@ -301,7 +301,7 @@ fn peer_id_cannot_be_taken_over() {
 #[test]
 fn strangers_token_and_moved_source_are_refused() {
     let mut world = World::new(ShardConfig::default());
-    world.join(Vec::new());
+    world.join(Profile::default());
     let presence = Presence { token: 1, handle: 0, sequence: 1, instance: 1, revision: 0, wants_reply: true };
     world.ask_server(endpoint(0), &presence.encode());
     world.ask_server(endpoint(70), &presence.encode());
@@ -318,7 +318,7 @@ fn a_list_longer_than_a_datagram_arrives_whole() {
     let candidate = Candidate { kind: CandidateKind::Host, endpoint: "[2001:db8::1]:1".parse().unwrap() };
     let large = Profile { candidates: vec![candidate; 16], public_key: Some([1; 32]), capabilities: 7 };
     for _ in 0..100 {
-        world.join(large.encode());
+        world.join(large.clone());
     }
     for client in 0..100 {
         assert_eq!(present(&world.events(client)).len(), 99, "client {client}");
@@ -328,17 +328,17 @@ fn a_list_longer_than_a_datagram_arrives_whole() {
 #[test]
 fn a_member_that_missed_many_changes_is_sent_a_snapshot() {
     let mut world = World::new(ShardConfig::default());
-    let (a, stays) = (world.join(Vec::new()), world.join(Vec::new()));
+    let (a, stays) = (world.join(Profile::default()), world.join(Profile::default()));
     let mut seen = world.events(a);
     // From here on the first client hears nothing, while 200 others come and go.
     let deaf = world.clients[a].0;
     world.clients[a].0 = endpoint(900);
     for _ in 0..200 {
-        let guest = world.join(Vec::new());
+        let guest = world.join(Profile::default());
         world.clients[guest].1.close();
         world.settle();
     }
-    let arrives = world.join(Vec::new());
+    let arrives = world.join(Profile::default());
     world.clients[a].0 = deaf;
     world.pass(seconds(5));
     seen.extend(world.events(a));
@@ -350,7 +350,7 @@ fn a_member_that_missed_many_changes_is_sent_a_snapshot() {
 #[test]
 fn clients_register_again_with_a_restarted_server() {
     let mut world = World::new(ShardConfig::default());
-    let (a, b) = (world.join(Vec::new()), world.join(Vec::new()));
+    let (a, b) = (world.join(Profile::default()), world.join(Profile::default()));
     let mut seen: Vec<_> = [a, b].map(|client| world.events(client)).into();
     world.restart_server();
     world.pass(seconds(12));
@@ -364,7 +364,7 @@ fn clients_register_again_with_a_restarted_server() {
 #[test]
 fn client_follows_its_own_moved_endpoint() {
     let mut world = World::new(ShardConfig::default());
-    let (a, b) = (world.join(Vec::new()), world.join(Vec::new()));
+    let (a, b) = (world.join(Profile::default()), world.join(Profile::default()));
     world.events(b);
     // The client's NAT gives it another port: its next heartbeat comes from there, is refused, and it registers again.
     world.clients[a].0 = endpoint(500);
@@ -384,11 +384,11 @@ fn client_follows_its_own_moved_endpoint() {
 #[test]
 fn lost_pushes_are_repeated_until_acknowledged() {
     let mut world = World::new(ShardConfig::default());
-    let a = world.join(Vec::new());
+    let a = world.join(Profile::default());
     world.events(a);
     let at = world.clients[a].0;
     world.clients[a].0 = endpoint(901);
-    world.join(Vec::new());
+    world.join(Profile::default());
     assert!(world.events(a).is_empty(), "the push was lost");
     world.clients[a].0 = at;
     world.pass(Duration::from_millis(200));
@@ -397,4 +397,40 @@ fn lost_pushes_are_repeated_until_acknowledged() {
     assert!(repeated >= 1);
     world.pass(seconds(5));
     assert_eq!(world.shard.counters().pushes_repeated, repeated, "acknowledged, so never again");
+}
+
+#[test]
+fn dual_stack_client_registers_its_endpoints_in_both_families() {
+    let mut world = World::new(ShardConfig::default());
+    let other = world.join(Profile::default());
+    let (ipv4, ipv6) = (server_address(), "[2001:db8::10]:5000".parse().unwrap());
+    let (from_ipv4, from_ipv6) = (endpoint(300), "[2001:db8::5]:300".parse::<SocketAddr>().unwrap());
+    let mut config = world.config(Profile::default());
+    config.servers = vec![(SocketIndex(0), ipv4), (SocketIndex(1), ipv6)];
+    let mut client = RendezvousClient::new(config, &mut world.rng, world.now);
+    let mut candidates = Vec::new();
+    // IPv6 answers first; the answers over IPv4 come from the same server.
+    for _ in 0..10 {
+        client.handle_timeout(world.now);
+        let mut sent: Vec<_> = std::iter::from_fn(|| client.poll_transmit()).collect();
+        sent.sort_by_key(|transmit| transmit.destination.is_ipv4());
+        for transmit in sent {
+            let source = if transmit.destination == ipv4 { from_ipv4 } else { from_ipv6 };
+            world.ask_server(source, &transmit.payload);
+            world.take_answers();
+            for (to, payload) in std::mem::take(&mut world.stray) {
+                let (socket, server) = if to == from_ipv4 { (0, ipv4) } else { (1, ipv6) };
+                client.handle_datagram(world.now, SocketIndex(socket), server, &payload);
+            }
+        }
+        world.pass(Duration::from_millis(100));
+        for event in world.events(other) {
+            if let RendezvousEvent::Joined { candidates: latest, .. } = event {
+                candidates = latest;
+            }
+        }
+    }
+    let endpoints: Vec<_> = candidates.iter().map(|candidate| candidate.endpoint).collect();
+    assert_eq!(endpoints, [from_ipv6, from_ipv4]);
+    assert_eq!(world.shard.population().0, 2);
 }

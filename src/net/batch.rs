@@ -26,15 +26,18 @@ impl ServerSocket {
     /// Binds so that several workers share one address. An IPv6 wildcard takes IPv4, too.
     ///
     /// `first` looks whether someone else has the address: with address sharing on, the kernel would not tell.
-    pub(crate) fn bind(address: SocketAddr, tick: Duration, first: bool) -> io::Result<Self> {
+    pub(crate) fn bind(mut address: SocketAddr, tick: Duration, first: bool) -> io::Result<Self> {
         let domain = Domain::for_address(address);
         let dual_stack = matches!(address, SocketAddr::V6(v6) if v6.ip().is_unspecified());
-        if first && address.port() != 0 {
+        if first {
             let alone = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
             if domain == Domain::IPV6 {
                 alone.set_only_v6(!dual_stack)?;
             }
             alone.bind(&address.into())?;
+            // Port 0 has become a port that nobody shares.
+            let bound = alone.local_addr()?.as_socket().ok_or(io::ErrorKind::Unsupported)?;
+            address.set_port(bound.port());
         }
         let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
         if domain == Domain::IPV6 {

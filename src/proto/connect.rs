@@ -155,7 +155,7 @@ impl Connect {
                 lookup: keys.lookup,
                 id: config.id.as_bytes().to_vec(),
                 peer: local,
-                attributes: Profile { candidates, ..Profile::default() }.encode(),
+                profile: Profile { candidates, ..Profile::default() },
                 policy: config.policy,
                 servers: config.servers.iter().filter_map(reachable).collect(),
                 retry: config.server_retry,

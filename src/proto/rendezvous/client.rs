@@ -5,12 +5,14 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::other_family::OtherFamily;
 use crate::proto::cookie::Cookie;
 use crate::proto::types::{
     Candidate, CandidateKind, DialectPolicy, PeerDialect, PeerId, SocketIndex, Transmit,
 };
 use crate::proto::wire::{
-    Attributes, Entry, Leave, LeaveReason, Message, Presence, RefusedReason, Register, UpdateBlock, plain,
+    Attributes, Challenge, Entry, Leave, LeaveReason, Message, Presence, Profile, RefusedReason, Register,
+    UpdateBlock, plain,
 };
 use crate::proto::{LookupKey, Rng};
 
@@ -35,8 +37,8 @@ pub struct RendezvousConfig {
     pub id: Vec<u8>,
     /// This client's name among its peers.
     pub peer: PeerId,
-    /// Attributes of this client, encoded.
-    pub attributes: Vec<u8>,
+    /// What this client says of itself.
+    pub profile: Profile,
     /// Which dialects may be spoken.
     pub policy: DialectPolicy,
     /// Addresses of the one server; the first that answers is kept.
@@ -113,6 +115,7 @@ pub struct RendezvousClient {
     sequence: u32,
     cookie: Cookie,
     chosen: Option<usize>,
+    other_family: Option<OtherFamily>,
     /// Who answered a registration in the plain dialect.
     plain_answered: Option<usize>,
     /// A valid native message came: from then on plain datagrams from the server's address change nothing.
@@ -140,6 +143,7 @@ impl RendezvousClient {
             sequence: 0,
             cookie: [0; 16],
             chosen: None,
+            other_family: None,
             plain_answered: None,
             native_server: false,
             instance: 0,
@@ -188,7 +192,13 @@ impl RendezvousClient {
             self.dropped += 1;
             return;
         };
-        if matches!(self.state, State::Closed) || self.chosen.is_some_and(|chosen| chosen != server) {
+        if matches!(self.state, State::Closed) {
+            return;
+        }
+        if self.chosen.is_some_and(|chosen| chosen != server) {
+            if let Ok(Message::Challenge(challenge)) = Message::parse(datagram) {
+                self.learn_other_family(now, server, &challenge);
+            }
             return;
         }
         let understood = match Message::parse(datagram) {
@@ -218,7 +228,10 @@ impl RendezvousClient {
         if token != self.token || sequence.is_some_and(|sequence| sequence == 0 || sequence > self.sequence) {
             return false;
         }
-        self.chosen = Some(server);
+        if self.chosen.replace(server).is_none() {
+            let servers: Vec<_> = self.config.servers.iter().map(|(_, address)| *address).collect();
+            self.other_family = OtherFamily::of(&servers, server, now, self.config.retry);
+        }
         if !self.native_server {
             self.native_server = true;
             if self.is_plain() {
@@ -280,6 +293,18 @@ impl RendezvousClient {
             _ => {}
         }
         true
+    }
+
+    /// Another of the server's addresses tells how it sees us.
+    fn learn_other_family(&mut self, now: Instant, server: usize, challenge: &Challenge) {
+        let Some(other) = &mut self.other_family else { return };
+        let ours = challenge.token == self.token && other.server == server;
+        if ours
+            && other.note_answer(now, challenge.observed)
+            && matches!(self.state, State::Registered { .. })
+        {
+            self.state = State::registering(now);
+        }
     }
 
     fn note_heard(&mut self, now: Instant) {
@@ -374,6 +399,14 @@ impl RendezvousClient {
 
     /// Does all that is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if matches!(self.state, State::Registering { .. } | State::Registered { .. })
+            && let Some(other) = &mut self.other_family
+            && other.is_due(now, self.config.retry)
+        {
+            let server = other.server;
+            let question = self.registration([0; 16]);
+            self.send_to(server, question);
+        }
         match &mut self.state {
             State::Registering { attempts, next, believe_plain } => {
                 if believe_plain.is_some_and(|at| now >= at) {
@@ -420,18 +453,28 @@ impl RendezvousClient {
     }
 
     fn send_register(&mut self) {
-        let registration = Register {
+        let registration = self.registration(self.cookie);
+        self.send_to_server(registration);
+    }
+
+    fn registration(&self, cookie: Cookie) -> Vec<u8> {
+        let observed = self.other_family.as_ref().and_then(|other| other.observed);
+        let mut profile = self.config.profile.clone();
+        profile
+            .candidates
+            .extend(observed.map(|endpoint| Candidate { kind: CandidateKind::Reflexive, endpoint }));
+        let attributes = profile.encode();
+        Register {
             token: self.token,
             sequence: self.sequence,
             lookup: self.config.lookup,
             peer: self.config.peer,
-            cookie: self.cookie,
+            cookie,
             instance: self.instance,
             revision: self.revision,
-            attributes: Attributes::parse(&self.config.attributes).unwrap_or(Attributes::NONE),
+            attributes: Attributes::parse(&attributes).unwrap_or(Attributes::NONE),
         }
-        .encode();
-        self.send_to_server(registration);
+        .encode()
     }
 
     fn send_presence(&mut self, wants_reply: bool) {
@@ -444,17 +487,15 @@ impl RendezvousClient {
 
     /// To the address that answered, or to all as long as none has.
     fn send_to_server(&mut self, payload: Vec<u8>) {
-        let servers = match self.chosen {
-            Some(index) => &self.config.servers[index..=index],
-            None => &self.config.servers[..],
-        };
-        for (socket, destination) in servers {
-            self.transmits.push_back(Transmit {
-                socket: *socket,
-                destination: *destination,
-                payload: payload.clone(),
-            });
+        match self.chosen {
+            Some(server) => self.send_to(server, payload),
+            None => (0..self.config.servers.len()).for_each(|server| self.send_to(server, payload.clone())),
         }
+    }
+
+    fn send_to(&mut self, server: usize, payload: Vec<u8>) {
+        let (socket, destination) = self.config.servers[server];
+        self.transmits.push_back(Transmit { socket, destination, payload });
     }
 
     /// Says goodbye, so that the server tells the others at once; nothing else is sent afterwards.
@@ -484,11 +525,13 @@ impl RendezvousClient {
     /// When to call `handle_timeout`; to be asked for after every call that takes `&mut self`.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
+        let other = self.other_family.as_ref().and_then(OtherFamily::poll_timeout);
         match &self.state {
             State::Registering { next, believe_plain, .. } => {
-                Some(believe_plain.map_or(*next, |at| at.min(*next)))
+                [Some(*next), *believe_plain, other].into_iter().flatten().min()
             }
-            State::Registered { next, .. } | State::Plain { next, .. } => Some(*next),
+            State::Registered { next, .. } => Some(other.map_or(*next, |other| other.min(*next))),
+            State::Plain { next, .. } => Some(*next),
             State::Closed => None,
         }
     }

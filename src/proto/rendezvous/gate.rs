@@ -68,7 +68,8 @@ impl Gate {
                     return Verdict::Admit(Request::Register(register));
                 }
                 let cookie = self.cookies.bake(now, source);
-                Challenge { token: register.token, sequence: register.sequence, cookie }.write(reply);
+                let (token, sequence) = (register.token, register.sequence);
+                Challenge { token, sequence, cookie, observed: source }.write(reply);
                 Verdict::Reply
             }
             Ok(Message::Presence(presence)) => Verdict::Admit(Request::Presence(presence)),

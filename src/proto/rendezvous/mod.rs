@@ -3,6 +3,7 @@
 pub mod client;
 pub mod gate;
 mod members;
+mod other_family;
 pub mod shard;
 
 pub use client::{RendezvousClient, RendezvousConfig, RendezvousEvent};

@@ -166,6 +166,8 @@ pub struct Challenge {
     pub sequence: u32,
     /// To be shown in the next registration.
     pub cookie: Cookie,
+    /// The client's endpoint as the server sees it.
+    pub observed: SocketAddr,
 }
 
 impl Challenge {
@@ -175,10 +177,12 @@ impl Challenge {
         writer.u64(self.token);
         writer.u32(self.sequence);
         writer.slice(&self.cookie);
+        writer.endpoint(self.observed);
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        Ok(Self { token: reader.u64()?, sequence: reader.u32()?, cookie: reader.array()? })
+        let (token, sequence) = (reader.u64()?, reader.u32()?);
+        Ok(Self { token, sequence, cookie: reader.array()?, observed: reader.endpoint()? })
     }
 }
 

@@ -81,7 +81,13 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
     let times = [Duration::from_secs(10), Duration::from_secs(15)];
     BTreeMap::from([
         ("register", register.encode()),
-        ("challenge", written(|w| Challenge { token: TOKEN, sequence: 1, cookie: [0xD4; 16] }.write(w))),
+        (
+            "challenge",
+            written(|w| {
+                let observed = "198.51.100.9:7000".parse().unwrap();
+                Challenge { token: TOKEN, sequence: 1, cookie: [0xD4; 16], observed }.write(w);
+            }),
+        ),
         (
             "registered",
             written(|w| {
@@ -167,7 +173,9 @@ fn a_challenge_is_never_longer_than_the_registration_it_answers() {
         revision: 0,
         attributes: Attributes::NONE,
     };
-    assert!(examples["challenge"].len() <= bare.encode().len());
+    let observed = "[2001:db8::1]:1".parse().unwrap();
+    let challenge = written(|w| Challenge { token: 1, sequence: 1, cookie: [0; 16], observed }.write(w));
+    assert!(challenge.len() <= bare.encode().len());
     assert!(examples["refused"].len() <= examples["presence"].len());
     assert!(examples["left"].len() <= examples["leave"].len());
 }

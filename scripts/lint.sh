@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Formatting and lints of every language in the tree; exits 1 if anything is not clean.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+failed=0
+check() {
+    local what=$1
+    shift
+    if "$@" >/tmp/hp-lint.$$ 2>&1; then
+        echo "ok - $what"
+    else
+        echo "not ok - $what"
+        cat /tmp/hp-lint.$$
+        failed=1
+    fi
+    rm -f /tmp/hp-lint.$$
+}
+
+unformatted_go() { test -z "$(gofmt -l tests/interop)"; }
+long_files() {
+    local long
+    long=$(git ls-files | grep -E '\.(rs|c|h|go|cs|py|sh)$' | grep -vE '\.g\.cs$|^include/holepunch\.h$' |
+        xargs -r wc -l | awk '$2 != "total" && $1 > 600 { print }')
+    [ -z "$long" ] || { echo "$long"; return 1; }
+}
+
+check "cargo fmt" cargo fmt --all --check
+check "cargo clippy, all features" cargo clippy --locked --all-targets --all-features -- -D warnings
+check "cargo clippy, no default features" cargo clippy --locked --lib --no-default-features -- -D warnings
+check "cargo doc" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib
+check "no file over 600 lines" long_files
+if command -v go >/dev/null 2>&1; then
+    check "gofmt" unformatted_go
+    check "go vet" sh -c 'cd tests/interop/goplain && go vet ./...'
+else
+    echo "skipped: gofmt and go vet (no Go)"
+fi
+if command -v shellcheck >/dev/null 2>&1; then
+    check "shellcheck" sh -c 'git ls-files -z "*.sh" .ci/run | xargs -0 shellcheck -x'
+else
+    echo "skipped: shellcheck is not installed"
+fi
+exit "$failed"
