@@ -134,24 +134,6 @@ fn one_client_connects_to_64_peers_and_no_more_may_be_asked_for() {
 }
 
 #[test]
-fn more_peers_than_expected_are_no_error() {
-    let server = TestServer::start(DialectPolicy::Auto);
-    let id = unique_id();
-    let mut client = server.client();
-    let threads = [2, 2].map(|wanted| {
-        let (mut client, id) = (server.client(), id.clone());
-        thread::spawn(move || client.connect(&id, wanted).map(|peers| peers.len()))
-    });
-    while server.counters().endpoints < 2 {
-        thread::sleep(Duration::from_millis(1));
-    }
-    assert_eq!(client.connect(&id, 1).unwrap().len(), 2, "asked for one, met both who count on it");
-    for thread in threads {
-        assert_eq!(thread.join().unwrap().unwrap(), 2);
-    }
-}
-
-#[test]
 fn session_ids_of_1_to_1000_bytes_are_taken() {
     let server = TestServer::start(DialectPolicy::Auto);
     let mut client = server.client();

@@ -15,7 +15,7 @@ use crate::net::resolve::{self, Resolution};
 use crate::net::udp::UdpEndpoint;
 use crate::net::waker::Waker;
 use crate::proto::connect::{ConnectCounters, Outcome, Unreachable};
-use crate::proto::punch::Progress;
+use crate::proto::punch::{PeerStatus, Progress};
 use crate::proto::{
     CandidateKind, Connect, ConnectConfig, DialectPolicy, LocalSockets, SessionId, SessionIdError,
     SocketIndex,
@@ -111,6 +111,8 @@ pub struct Client {
     sockets: Vec<Option<UdpEndpoint>>,
     early: VecDeque<EarlyDatagram>,
     counters: ConnectCounters,
+    /// Holes that the last call opened, if it failed for want of others.
+    open_holes: Vec<PeerStatus>,
 }
 
 impl Client {
@@ -133,6 +135,7 @@ impl Client {
             sockets: Vec::new(),
             early: VecDeque::new(),
             counters: ConnectCounters::default(),
+            open_holes: Vec::new(),
         })
     }
 
@@ -197,11 +200,12 @@ impl Client {
             })
             .collect();
         host_candidates.dedup();
+        self.open_holes.clear();
         self.run(id, peers, servers, Vec::new(), host_candidates, deadline)
     }
 
     /// Opens holes to peers at these endpoints, which an earlier call or the caller's own means found, without the server.
-    /// Blocks until all of them are open, time is up, or [`Canceller::cancel`]. Both sides must call it.
+    /// Those that the call just before has opened stay open. Blocks until all of them are open, time is up, or [`Canceller::cancel`]. Both sides must call it.
     pub fn connect_peers(&mut self, id: &[u8], endpoints: &[SocketAddr]) -> Result<Vec<Peer>, Error> {
         let id = check_id(id)?;
         check_count(endpoints.len())?;
@@ -370,6 +374,7 @@ impl Client {
     ) -> Result<Vec<Peer>, Error> {
         let seed = random_bytes()?;
         let now = Instant::now();
+        let (resumed, peers) = self.split_resumed(peers);
         let config = ConnectConfig {
             id,
             expected,
@@ -380,6 +385,7 @@ impl Client {
             sockets: self.local_sockets(),
             servers,
             peers,
+            resumed,
             host_candidates,
         };
         self.early.clear();
@@ -395,12 +401,29 @@ impl Client {
         for socket in self.sockets.iter().flatten() {
             socket.prepare_hand_over(crate::is_control_packet);
         }
-        let found = found_peers(&connect, Instant::now());
+        let now = Instant::now();
+        let found = found_peers(&connect, now);
+        self.open_holes = match ended {
+            Ended::With(Outcome::Complete) => Vec::new(),
+            _ => connect.peers(now).filter(|status| status.progress == Progress::Done).collect(),
+        };
         match ended {
             Ended::Cancelled => Err(cancelled().with_peers(found)),
             Ended::With(Outcome::Complete) => Ok(self.keep_used_sockets(found)),
             Ended::With(outcome) => Err(self.describe(outcome, expected, &found).with_peers(found)),
         }
+    }
+
+    /// Those among `endpoints` whose holes the last call has opened, on sockets that are still there; and the rest.
+    fn split_resumed(&mut self, endpoints: Vec<SocketAddr>) -> (Vec<PeerStatus>, Vec<SocketAddr>) {
+        let sockets = self.local_sockets();
+        let mut resumed = std::mem::take(&mut self.open_holes);
+        resumed.retain(|hole| {
+            endpoints.contains(&hole.endpoint) && sockets.towards(hole.endpoint) == Some(hole.socket)
+        });
+        let is_rest = |endpoint: &SocketAddr| !resumed.iter().any(|hole| hole.endpoint == *endpoint);
+        let rest = endpoints.into_iter().filter(is_rest).collect();
+        (resumed, rest)
     }
 
     /// After success only the sockets that carry a hole stay, the first peer's first.

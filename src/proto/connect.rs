@@ -15,6 +15,8 @@ use super::{Rng, SessionId, SessionKeys};
 
 /// With enough holes open, how long others that have been heard are waited for: they count on us, too.
 const STRAGGLER_GRACE: Duration = Duration::from_millis(100);
+/// And others that the server has named but nobody has heard yet.
+const SILENT_GRACE: Duration = Duration::from_millis(50);
 /// How long signs that the server is no good are not believed: it may be starting, and such signs can be forged.
 const NO_SERVICE_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -39,6 +41,8 @@ pub struct ConnectConfig {
     pub servers: Vec<SocketAddr>,
     /// Endpoints of peers that are known already.
     pub peers: Vec<SocketAddr>,
+    /// Peers whose holes an earlier call on the same sockets has opened, as [`Connect::peers`] described them then.
+    pub resumed: Vec<PeerStatus>,
     /// Our own addresses, told to native peers.
     pub host_candidates: Vec<SocketAddr>,
 }
@@ -118,7 +122,8 @@ pub struct Connect {
     deadline: Option<Instant>,
     rendezvous: Option<RendezvousClient>,
     puncher: Puncher,
-    enough_since: Option<Instant>,
+    /// Until when others are waited for, once enough holes are open: silent ones, and those that were heard.
+    stragglers: Option<(Option<Instant>, Instant)>,
     /// What the first signs say is wrong with the server, as long as it has not answered.
     no_service: Option<(Outcome, Instant)>,
     outcome: Option<Outcome>,
@@ -140,6 +145,9 @@ impl Connect {
             sockets: config.sockets,
         };
         let mut puncher = Puncher::new(punch, rng.fork());
+        for status in &config.resumed {
+            puncher.resume_peer(now, status.clone());
+        }
         for peer in &config.peers {
             let candidate = Candidate { kind: CandidateKind::Reflexive, endpoint: *peer };
             puncher.add_peer(now, PeerId::UNKNOWN, PeerDialect::Unknown, &[candidate]);
@@ -169,7 +177,7 @@ impl Connect {
             deadline: config.timeout.and_then(|timeout| now.checked_add(timeout)),
             rendezvous,
             puncher,
-            enough_since: None,
+            stragglers: None,
             no_service: None,
             outcome: None,
             counters: ConnectCounters::default(),
@@ -331,10 +339,12 @@ impl Connect {
         if self.outcome.is_some() || self.puncher.count(now, Progress::Done) < self.expected {
             return;
         }
-        let since = *self.enough_since.get_or_insert(now);
-        let done = self.puncher.count(now, Progress::Done);
-        let alive = self.puncher.count(now, Progress::Heard);
-        if alive == done || now >= since + STRAGGLER_GRACE {
+        let (silent, heard) =
+            self.stragglers.get_or_insert((Some(now + SILENT_GRACE), now + STRAGGLER_GRACE));
+        *silent = silent.filter(|until| now < *until);
+        let may_follow = if silent.is_some() { Progress::Known } else { Progress::Heard };
+        let nobody_follows = self.puncher.count(now, may_follow) == self.puncher.count(now, Progress::Done);
+        if nobody_follows || now >= *heard {
             self.finish(Outcome::Complete);
         }
     }
@@ -382,7 +392,8 @@ impl Connect {
             return None;
         }
         let rendezvous = self.rendezvous.as_ref().and_then(RendezvousClient::poll_timeout);
-        let stragglers = self.enough_since.map(|since| since + STRAGGLER_GRACE);
-        [rendezvous, self.puncher.poll_timeout(), self.deadline, stragglers].into_iter().flatten().min()
+        let stragglers = self.stragglers.map(|(silent, heard)| silent.unwrap_or(heard));
+        let own = [rendezvous, self.puncher.poll_timeout(), self.deadline, stragglers];
+        own.into_iter().flatten().min()
     }
 }

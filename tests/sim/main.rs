@@ -209,6 +209,22 @@ fn rooms_of_several_peers_connect_all_to_all() {
 }
 
 #[test]
+fn more_peers_than_expected_are_met_as_well() {
+    let weather = Weather { loss_percent: 5, jitter: Duration::from_millis(5), ..Weather::CALM };
+    for seed in 0..200 {
+        let mut internet = Internet::new(seed, weather, false);
+        for (expected, starts) in [(2, 0), (2, 0), (1, 500)] {
+            let config = Internet::config(ID, expected, DialectPolicy::Auto);
+            internet.add_host(HOME, Duration::from_millis(starts), config);
+        }
+        internet.run(LONG);
+        for host in 0..3 {
+            assert_eq!(internet.outcome(host), Some(Outcome::Complete), "seed {seed}: {}", internet.ended());
+        }
+    }
+}
+
+#[test]
 fn timeouts_tell_waiting_from_punching_and_hand_back_what_was_found() {
     let mut internet = Internet::new(1, Weather::CALM, false);
     internet.add_host(HOME, Duration::ZERO, Internet::config(ID, 1, DialectPolicy::Auto));

@@ -148,6 +148,7 @@ impl Internet {
             sockets: SOCKETS,
             servers: vec![SERVER],
             peers: Vec::new(),
+            resumed: Vec::new(),
             host_candidates: Vec::new(),
         }
     }

@@ -104,6 +104,8 @@ struct Peer {
     native: Option<NativePunch>,
     plain: Option<(SocketIndex, SocketAddr, PlainPunch)>,
     plain_open_since: Option<Instant>,
+    /// The hole as an earlier call on the same socket left it, agreed upon by both sides.
+    resumed: Option<PeerStatus>,
 }
 
 impl Peer {
@@ -114,6 +116,9 @@ impl Peer {
     }
 
     fn progress(&self, now: Instant) -> Progress {
+        if self.resumed.is_some() {
+            return Progress::Done;
+        }
         let native = self.native.as_ref().map_or(Progress::Known, |native| {
             if native.agreed().is_some() {
                 Progress::Done
@@ -135,6 +140,9 @@ impl Peer {
     }
 
     fn status(&self, now: Instant) -> PeerStatus {
+        if let Some(status) = &self.resumed {
+            return status.clone();
+        }
         let progress = self.progress(now);
         let best = self.native.as_ref().and_then(NativePunch::best);
         let id = self.native.as_ref().map_or(self.listed_id, |native| native.id);
@@ -231,6 +239,7 @@ impl Puncher {
                     native: speaks_native.then(|| NativePunch::new(id)),
                     plain: None,
                     plain_open_since: None,
+                    resumed: None,
                 });
                 self.peers.len() - 1
             }
@@ -256,6 +265,24 @@ impl Puncher {
                 peer.plain = Some((socket, candidate.endpoint, PlainPunch::new(now)));
             }
         }
+    }
+
+    /// Adds a peer whose hole an earlier call on the same sockets has opened. It counts as done, and is answered should it
+    /// still ask.
+    pub fn resume_peer(&mut self, now: Instant, status: PeerStatus) {
+        let mut path = Path::new(status.socket, status.endpoint, status.kind, self.rng.u64(), now);
+        path.next = None;
+        let mut native = NativePunch::new(PeerId::UNKNOWN);
+        native.add_path(path);
+        self.peers.push(Peer {
+            listed_id: PeerId::UNKNOWN,
+            plain_listed: true,
+            candidates: vec![Candidate { kind: status.kind, endpoint: status.endpoint }],
+            native: Some(native),
+            plain: None,
+            plain_open_since: None,
+            resumed: Some(status),
+        });
     }
 
     /// A plain server's list is the full list: others that came from an earlier one and were not heard are forgotten.
@@ -365,6 +392,7 @@ impl Puncher {
             native: Some(NativePunch::new(probe.sender)),
             plain: None,
             plain_open_since: None,
+            resumed: None,
         });
         Some(self.peers.len() - 1)
     }
