@@ -358,11 +358,14 @@ impl Internet {
         for host in 0..self.hosts.len() {
             if self.hosts[host].starts <= self.now && self.hosts[host].ended.is_none() {
                 self.hosts[host].connect.handle_timeout(now);
+                let next = self.hosts[host].connect.poll_timeout();
+                assert!(next.is_none_or(|next| next > now), "all that was due has been done");
                 self.drain_host(host);
             }
         }
         if let Server::Native(native) = &mut self.server {
             native.1.handle_timeout(now);
+            assert!(native.1.poll_timeout().is_none_or(|next| next > now), "all that was due has been done");
         }
         self.drain_server();
     }
