@@ -52,14 +52,15 @@ impl<'a> Run<'a> {
             while let Some(event) = connect.poll_event() {
                 log_event(&event);
             }
-            if let Some(outcome) = connect.outcome() {
-                return Ok(Ended::With(outcome));
-            }
-            if self.shared.is_cancelled() {
+            let outcome = connect.outcome();
+            // An open hole is not given up for a cancellation that came with it; any other end yields to it.
+            if self.shared.is_cancelled() && outcome != Some(Outcome::Complete) {
                 connect.cancel();
                 self.transmit(connect);
-                self.shared.waker.clear();
                 return Ok(Ended::Cancelled);
+            }
+            if let Some(outcome) = outcome {
+                return Ok(Ended::With(outcome));
             }
             let open = || self.sockets.iter().enumerate().filter_map(|(at, s)| s.as_ref().map(|s| (at, s)));
             let fds: Vec<_> = open().map(|(_, socket)| socket.fd()).chain([self.shared.waker.fd()]).collect();

@@ -395,9 +395,9 @@ impl Client {
         self.early = run.into_early();
         self.counters = connect.counters();
         let ended = ended.map_err(|error| socket_error(&error))?;
-        if matches!(ended, Ended::Cancelled) {
-            self.shared.cancelled.store(false, Ordering::Release);
-        }
+        // One that came while this call was running is spent, whatever became of the call.
+        self.shared.cancelled.store(false, Ordering::Release);
+        self.shared.waker.clear();
         for socket in self.sockets.iter().flatten() {
             socket.prepare_hand_over(crate::is_control_packet);
         }

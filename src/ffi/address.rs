@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use socket2::SockAddr;
 
-use super::guard::{guard, write_text};
+use super::guard::{clear_text, guard, write_text};
 use super::status::hp_status::{self, *};
 
 /// hp_addr.family: no address.
@@ -103,10 +103,8 @@ pub unsafe extern "C" fn hp_addr_format(
     needed: *mut usize,
 ) -> hp_status {
     guard(|| {
-        if !needed.is_null() {
-            // SAFETY: not NULL, so writable by the caller's promise.
-            unsafe { *needed = 0 };
-        }
+        // SAFETY: NULL or writable by the caller's promise.
+        unsafe { clear_text(buffer.cast(), capacity, needed) };
         // SAFETY: NULL or readable by the caller's promise.
         let Some(address) = unsafe { addr.as_ref() }.and_then(|addr| addr.to_socket_addr()) else {
             return HP_STATUS_INVALID_ARGUMENT;

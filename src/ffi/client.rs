@@ -95,12 +95,14 @@ pub unsafe extern "C" fn hp_client_new(
 ) -> hp_status {
     // SAFETY: the caller's promises about the pointers are those of the functions called.
     guard(|| unsafe {
-        if !is_valid(error) || out.is_null() {
+        if let Some(out) = out.as_mut() {
+            *out = std::ptr::null_mut();
+        }
+        if !is_valid(error) {
             return HP_STATUS_INVALID_ARGUMENT;
         }
-        *out = std::ptr::null_mut();
         let result = (|| {
-            if server.is_null() {
+            if server.is_null() || out.is_null() {
                 return Err(HP_STATUS_INVALID_ARGUMENT.into());
             }
             let server = CStr::from_ptr(server).to_str().map_err(|_| HP_STATUS_INVALID_SERVER)?;
@@ -125,8 +127,13 @@ pub unsafe extern "C" fn hp_client_free(client: *mut hp_client) {
         }
         // SAFETY: made by hp_client_new and freed once, by the caller's promise.
         let client = unsafe { Box::from_raw(client) };
-        client.inner.canceller.cancel();
-        drop(client.inner.state.lock().unwrap_or_else(PoisonError::into_inner));
+        let inner = client.inner;
+        inner.canceller.cancel();
+        drop(inner.state.lock().unwrap_or_else(PoisonError::into_inner));
+        // The call has ended; its thread needs a moment to let go, after which dropping closes everything.
+        while Arc::strong_count(&inner) > 1 {
+            std::thread::yield_now();
+        }
     });
 }
 
@@ -229,24 +236,32 @@ unsafe fn connect(
         if !is_valid(error) {
             return HP_STATUS_INVALID_ARGUMENT;
         }
-        let result = (|| {
-            let client = client.as_ref().ok_or(HP_STATUS_INVALID_ARGUMENT)?;
-            let id = bytes(id, id_len).ok_or(HP_STATUS_INVALID_ARGUMENT)?;
-            let inner = Arc::clone(&client.inner);
-            let mut state = inner.try_state()?;
-            state.peers.clear();
-            match call(&mut state.client, id) {
+        let Some(client) = client.as_ref() else {
+            return report(error, Err(HP_STATUS_INVALID_ARGUMENT.into()));
+        };
+        let inner = Arc::clone(&client.inner);
+        let mut state = match inner.try_state() {
+            Ok(state) => state,
+            Err(status) => return report(error, Err(status.into())),
+        };
+        state.peers.clear();
+        let result = match bytes(id, id_len) {
+            None => Err(HP_STATUS_INVALID_ARGUMENT.into()),
+            Some(id) => match call(&mut state.client, id) {
                 Ok(peers) => {
                     state.peers = peers;
                     Ok(())
                 }
                 Err(error) => {
                     state.peers = error.peers().to_vec();
-                    Err(error.into())
+                    Err(Failure::from(error))
                 }
-            }
-        })();
-        report(error, result)
+            },
+        };
+        // While the client is still locked: once a free in another thread gets through, the caller's memory is his own.
+        let status = report(error, result);
+        drop(state);
+        status
     })
 }
 
@@ -458,15 +473,17 @@ pub unsafe extern "C" fn hp_early_receive(
     // SAFETY: the caller promises that the client is NULL or live and that the other pointers are NULL or writable, buffer
     // for `capacity` bytes.
     guard(|| unsafe {
-        if len.is_null() || (buffer.is_null() && capacity > 0) {
-            return HP_STATUS_INVALID_ARGUMENT;
+        if let Some(len) = len.as_mut() {
+            *len = 0;
         }
-        *len = 0;
         if let Some(source) = source.as_mut() {
             *source = hp_addr::default();
         }
         if let Some(socket) = socket.as_mut() {
             *socket = 0;
+        }
+        if len.is_null() || (buffer.is_null() && capacity > 0) {
+            return HP_STATUS_INVALID_ARGUMENT;
         }
         status_of(with_state(client, |state| {
             let waiting = state.client.peek_early_datagram().ok_or(HP_STATUS_NOTHING)?;

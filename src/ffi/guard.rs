@@ -28,6 +28,22 @@ pub(super) unsafe fn bytes<'a>(data: *const u8, len: usize) -> Option<&'a [u8]> 
     }
 }
 
+/// Makes a C buffer an empty string and the size that it would need 0: outputs are zeroed on entry.
+///
+/// # Safety
+/// As for [`write_text`].
+pub(super) unsafe fn clear_text(buffer: *mut u8, capacity: usize, needed: *mut usize) {
+    // SAFETY: NULL or writable by the caller's promise.
+    unsafe {
+        if !buffer.is_null() && capacity > 0 {
+            *buffer = 0;
+        }
+        if !needed.is_null() {
+            *needed = 0;
+        }
+    }
+}
+
 /// Copies `text` and a terminating NUL into a C buffer, and tells how large the buffer must be.
 ///
 /// # Safety
@@ -44,10 +60,6 @@ pub(super) unsafe fn write_text(
         unsafe { *needed = size };
     }
     if buffer.is_null() || capacity < size {
-        if !buffer.is_null() && capacity > 0 {
-            // SAFETY: at least one writable byte.
-            unsafe { *buffer = 0 };
-        }
         return hp_status::HP_STATUS_BUFFER_TOO_SMALL;
     }
     // SAFETY: the buffer has room for the text and its terminator, and cannot overlap Rust's string.

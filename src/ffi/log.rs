@@ -29,6 +29,7 @@ pub type hp_free_fn = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
 
 struct Callback {
     function: unsafe extern "C" fn(i32, *const c_char, *const c_char, *mut c_void),
+    max_level: log::LevelFilter,
     user_data: *mut c_void,
     free_user_data: hp_free_fn,
 }
@@ -46,7 +47,7 @@ impl Drop for Callback {
 }
 
 struct CallbackLogger {
-    callback: Mutex<Option<Callback>>,
+    callback: Mutex<Option<Box<Callback>>>,
 }
 
 thread_local! {
@@ -66,7 +67,8 @@ impl log::Log for CallbackLogger {
         let text = |text: String| CString::new(text.replace('\0', "")).unwrap_or_default();
         let (target, message) = (text(record.target().to_owned()), text(record.args().to_string()));
         let callback = self.callback.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(callback) = &*callback {
+        // A line that was made for the callback before may be beyond this one's level.
+        if let Some(callback) = callback.as_ref().filter(|callback| record.level() <= callback.max_level) {
             INSIDE.set(true);
             // SAFETY: the function and its data are the caller's, set together; the lock keeps calls from overlapping.
             unsafe {
@@ -104,26 +106,29 @@ pub unsafe extern "C" fn hp_set_log_callback(
     free_user_data: hp_free_fn,
 ) -> hp_status {
     guard(|| {
-        let replacement = callback.map(|function| Callback { function, user_data, free_user_data });
+        let max_level = match max_level {
+            HP_LOG_ERROR => log::LevelFilter::Error,
+            HP_LOG_WARN => log::LevelFilter::Warn,
+            HP_LOG_INFO => log::LevelFilter::Info,
+            HP_LOG_DEBUG => log::LevelFilter::Debug,
+            HP_LOG_TRACE => log::LevelFilter::Trace,
+            _ => log::LevelFilter::Off,
+        };
+        let replacement =
+            callback.map(|function| Box::new(Callback { function, max_level, user_data, free_user_data }));
         if callback.is_none()
             && let Some(free) = free_user_data
         {
             // SAFETY: the caller gave the function for this pointer; nobody else will use it.
             unsafe { free(user_data) };
         }
-        let level = match max_level {
-            HP_LOG_ERROR => log::LevelFilter::Error,
-            HP_LOG_WARN => log::LevelFilter::Warn,
-            HP_LOG_INFO => log::LevelFilter::Info,
-            HP_LOG_DEBUG => log::LevelFilter::Debug,
-            HP_LOG_TRACE => log::LevelFilter::Trace,
-            _ if callback.is_none() => log::LevelFilter::Off,
-            _ => return HP_STATUS_INVALID_ARGUMENT,
-        };
+        if callback.is_some() && max_level == log::LevelFilter::Off {
+            return HP_STATUS_INVALID_ARGUMENT;
+        }
         if INSIDE.get() || !*INSTALLED.get_or_init(|| log::set_logger(&LOGGER).is_ok()) {
             return HP_STATUS_UNSUPPORTED;
         }
-        log::set_max_level(if callback.is_some() { level } else { log::LevelFilter::Off });
+        log::set_max_level(if callback.is_some() { max_level } else { log::LevelFilter::Off });
         let former = {
             let mut current = LOGGER.callback.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *current, replacement)

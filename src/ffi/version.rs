@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, c_char};
 
-use super::guard::{bytes, guard, guard_or, write_text};
+use super::guard::{bytes, clear_text, guard, guard_or, write_text};
 use super::status::hp_status;
 
 /// Version of this header. hp_version() tells the library's.
@@ -58,9 +58,12 @@ pub unsafe extern "C" fn hp_session_id_generate(
     capacity: usize,
     needed: *mut usize,
 ) -> hp_status {
-    guard(|| match crate::generate_session_id() {
-        // SAFETY: the caller promises `capacity` writable bytes and a writable or NULL `needed`.
-        Ok(id) => unsafe { write_text(&id, buffer.cast(), capacity, needed) },
-        Err(error) => error.kind().into(),
+    // SAFETY: the caller promises `capacity` writable bytes and a writable or NULL `needed`.
+    guard(|| unsafe {
+        clear_text(buffer.cast(), capacity, needed);
+        match crate::generate_session_id() {
+            Ok(id) => write_text(&id, buffer.cast(), capacity, needed),
+            Err(error) => error.kind().into(),
+        }
     })
 }

@@ -13,10 +13,10 @@ use super::wire::plain::Signal;
 use super::wire::{Message, Profile, RefusedReason, is_native};
 use super::{Rng, SessionId, SessionKeys};
 
-/// With enough holes open, how long others that have been heard are waited for: they count on us, too.
-const STRAGGLER_GRACE: Duration = Duration::from_millis(100);
-/// And others that the server has named but nobody has heard yet.
+/// With enough holes open, how long others that are known are waited for: they may count on us, too.
 const SILENT_GRACE: Duration = Duration::from_millis(50);
+/// And how much longer those of them that have been heard.
+const STRAGGLER_GRACE: Duration = Duration::from_millis(100);
 /// How long signs that the server is no good are not believed: it may be starting, and such signs can be forged.
 const NO_SERVICE_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -114,6 +114,17 @@ pub struct ConnectCounters {
     pub strangers: u64,
 }
 
+/// Whom a call with enough open holes waits for.
+#[derive(Clone, Copy, Debug)]
+enum Stragglers {
+    /// Not enough holes are open.
+    NotYet,
+    /// All that are known, whether they were heard or not.
+    Known { until: Instant },
+    /// Those that were heard.
+    Heard { until: Instant },
+}
+
 /// One call of `connect`.
 #[derive(Debug)]
 pub struct Connect {
@@ -122,8 +133,7 @@ pub struct Connect {
     deadline: Option<Instant>,
     rendezvous: Option<RendezvousClient>,
     puncher: Puncher,
-    /// Until when others are waited for, once enough holes are open: silent ones, and those that were heard.
-    stragglers: Option<(Option<Instant>, Instant)>,
+    stragglers: Stragglers,
     /// What the first signs say is wrong with the server, as long as it has not answered.
     no_service: Option<(Outcome, Instant)>,
     outcome: Option<Outcome>,
@@ -177,7 +187,7 @@ impl Connect {
             deadline: config.timeout.and_then(|timeout| now.checked_add(timeout)),
             rendezvous,
             puncher,
-            stragglers: None,
+            stragglers: Stragglers::NotYet,
             no_service: None,
             outcome: None,
             counters: ConnectCounters::default(),
@@ -339,12 +349,19 @@ impl Connect {
         if self.outcome.is_some() || self.puncher.count(now, Progress::Done) < self.expected {
             return;
         }
-        let (silent, heard) =
-            self.stragglers.get_or_insert((Some(now + SILENT_GRACE), now + STRAGGLER_GRACE));
-        *silent = silent.filter(|until| now < *until);
-        let may_follow = if silent.is_some() { Progress::Known } else { Progress::Heard };
-        let nobody_follows = self.puncher.count(now, may_follow) == self.puncher.count(now, Progress::Done);
-        if nobody_follows || now >= *heard {
+        self.stragglers = match self.stragglers {
+            Stragglers::NotYet => Stragglers::Known { until: now + SILENT_GRACE },
+            Stragglers::Known { until } if now >= until => {
+                Stragglers::Heard { until: until + STRAGGLER_GRACE }
+            }
+            waiting => waiting,
+        };
+        let done = self.puncher.count(now, Progress::Done);
+        let nobody_follows = match self.stragglers {
+            Stragglers::Heard { until } => now >= until || self.puncher.count(now, Progress::Heard) == done,
+            Stragglers::NotYet | Stragglers::Known { .. } => self.puncher.count(now, Progress::Known) == done,
+        };
+        if nobody_follows {
             self.finish(Outcome::Complete);
         }
     }
@@ -392,7 +409,10 @@ impl Connect {
             return None;
         }
         let rendezvous = self.rendezvous.as_ref().and_then(RendezvousClient::poll_timeout);
-        let stragglers = self.stragglers.map(|(silent, heard)| silent.unwrap_or(heard));
+        let stragglers = match self.stragglers {
+            Stragglers::NotYet => None,
+            Stragglers::Known { until } | Stragglers::Heard { until } => Some(until),
+        };
         let own = [rendezvous, self.puncher.poll_timeout(), self.deadline, stragglers];
         own.into_iter().flatten().min()
     }
