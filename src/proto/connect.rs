@@ -202,9 +202,9 @@ impl Connect {
         self.outcome
     }
 
-    /// Every peer that is known, in the order in which they became known.
+    /// Every peer that is known, in the order in which they became known; then those that left without being reached.
     pub fn peers(&self, now: Instant) -> impl Iterator<Item = PeerStatus> {
-        self.puncher.peers(now)
+        self.puncher.peers(now).chain(self.puncher.unreached().iter().cloned())
     }
 
     /// What has been counted.
@@ -335,7 +335,8 @@ impl Connect {
     }
 
     fn time_is_up(&mut self, now: Instant) {
-        let outcome = if self.puncher.count(now, Progress::Known) >= self.expected {
+        let found = self.puncher.count(now, Progress::Known) + self.puncher.unreached().len();
+        let outcome = if found >= self.expected {
             Outcome::TimedOutPunching
         } else if self.server_answered() {
             Outcome::TimedOutWaiting

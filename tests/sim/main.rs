@@ -239,6 +239,17 @@ fn timeouts_tell_waiting_from_punching_and_hand_back_what_was_found() {
         assert_eq!(internet.outcome(host), Some(Outcome::TimedOutPunching));
         assert_eq!(internet.hosts[host].connect.peers(internet.instant()).count(), 1);
     }
+
+    // The same for the one whose peer gave up first.
+    let mut internet = Internet::new(1, Weather::CALM, false);
+    for seconds in [10, 20] {
+        let mut config = Internet::config(ID, 1, DialectPolicy::Auto);
+        config.timeout = Some(Duration::from_secs(seconds));
+        internet.add_host(random, Duration::ZERO, config);
+    }
+    internet.run(LONG);
+    assert_eq!(internet.outcome(1), Some(Outcome::TimedOutPunching));
+    assert_eq!(internet.hosts[1].connect.peers(internet.instant()).count(), 1);
 }
 
 #[test]

@@ -28,6 +28,8 @@ pub const MAX_PEERS: usize = 256;
 /// Native probes that follow a plain signal of a peer that was not heard in the native dialect. An existing plain tool
 /// ignores them as long as it punches, which is 100 ms after our first `ACK` at the least; these take 20 ms.
 const PROBES_AFTER_PLAIN: u32 = 4;
+/// A peer that left is reported as one that could not be reached if it was punched in vain for so long.
+const REPORTED_AFTER: Duration = Duration::from_secs(1);
 /// How long a hole that the plain dialect has opened waits for the native one to authenticate it.
 const NATIVE_HEAD_START: Duration = Duration::from_millis(150);
 
@@ -97,6 +99,7 @@ pub struct PeerStatus {
 
 #[derive(Debug)]
 struct Peer {
+    known_since: Instant,
     listed_id: PeerId,
     /// Named by a plain server's list (and so gone with it).
     plain_listed: bool,
@@ -187,6 +190,8 @@ pub struct Puncher {
     config: PunchConfig,
     rng: Rng,
     peers: Vec<Peer>,
+    /// Peers that left before they were reached.
+    unreached: Vec<PeerStatus>,
     transmits: VecDeque<Transmit>,
     counters: PunchCounters,
 }
@@ -198,6 +203,7 @@ impl Puncher {
             config,
             rng,
             peers: Vec::new(),
+            unreached: Vec::new(),
             transmits: VecDeque::new(),
             counters: PunchCounters::default(),
         }
@@ -233,6 +239,7 @@ impl Puncher {
             }
             None => {
                 self.peers.push(Peer {
+                    known_since: now,
                     listed_id: id,
                     plain_listed,
                     candidates: Vec::new(),
@@ -275,6 +282,7 @@ impl Puncher {
         let mut native = NativePunch::new(PeerId::UNKNOWN);
         native.add_path(path);
         self.peers.push(Peer {
+            known_since: now,
             listed_id: PeerId::UNKNOWN,
             plain_listed: true,
             candidates: vec![Candidate { kind: status.kind, endpoint: status.endpoint }],
@@ -307,16 +315,27 @@ impl Puncher {
             if let Some(native) = &mut peer.native {
                 native.note_gone(now);
             } else if peer.progress(now) == Progress::Known {
-                self.peers.remove(position);
+                self.forget(now, position);
             }
         }
         self.forget_hopeless(now);
     }
 
     fn forget_hopeless(&mut self, now: Instant) {
-        self.peers.retain(|peer| {
-            peer.plain.is_some() || peer.native.as_ref().is_none_or(|native| !native.is_hopeless(now))
-        });
+        let is_hopeless = |peer: &Peer| {
+            peer.plain.is_none() && peer.native.as_ref().is_some_and(|native| native.is_hopeless(now))
+        };
+        while let Some(position) = self.peers.iter().position(is_hopeless) {
+            self.forget(now, position);
+        }
+    }
+
+    fn forget(&mut self, now: Instant, position: usize) {
+        let peer = self.peers.remove(position);
+        let tried = now.saturating_duration_since(peer.known_since);
+        if tried >= REPORTED_AFTER && self.unreached.len() < MAX_PEERS {
+            self.unreached.push(peer.status(now));
+        }
     }
 
     fn position_by_id(&self, id: PeerId) -> Option<usize> {
@@ -386,6 +405,7 @@ impl Puncher {
             return None;
         }
         self.peers.push(Peer {
+            known_since: now,
             listed_id: probe.sender,
             plain_listed: false,
             candidates: Vec::new(),
@@ -500,6 +520,11 @@ impl Puncher {
     /// Every peer, in the order in which they became known.
     pub fn peers(&self, now: Instant) -> impl Iterator<Item = PeerStatus> {
         self.peers.iter().map(move |peer| peer.status(now))
+    }
+
+    /// Peers that left although they had been punched for a while: known once, never reached.
+    pub fn unreached(&self) -> &[PeerStatus] {
+        &self.unreached
     }
 
     /// How many peers have got at least so far.
