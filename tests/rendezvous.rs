@@ -113,7 +113,7 @@ impl World {
             assert!(payload.len() <= 1200 || !payload.starts_with(b"\x0Eholep"));
             let payload = payload.to_vec();
             any = true;
-            self.deliver(to, payload);
+            self.deliver(to.remote, payload);
         }
         any
     }

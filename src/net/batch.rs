@@ -2,11 +2,15 @@
 
 use std::io;
 use std::mem;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+#[cfg(target_os = "linux")]
+use super::pktinfo::{self, ControlBuffer};
+use crate::proto::Route;
 
 /// Datagrams per system call.
 pub(crate) const BATCH: usize = 32;
@@ -19,6 +23,7 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 #[derive(Debug)]
 pub(crate) struct ServerSocket {
     socket: Socket,
+    ipv6: bool,
     dual_stack: bool,
 }
 
@@ -46,8 +51,12 @@ impl ServerSocket {
         socket.set_reuse_port(true)?;
         socket.set_read_timeout(Some(tick))?;
         grow_receive_buffer(&socket);
+        #[cfg(target_os = "linux")]
+        if address.ip().is_unspecified() {
+            pktinfo::enable(&socket, domain == Domain::IPV6);
+        }
         socket.bind(&address.into())?;
-        Ok(Self { socket, dual_stack })
+        Ok(Self { socket, ipv6: domain == Domain::IPV6, dual_stack })
     }
 
     /// The bound address.
@@ -67,7 +76,7 @@ impl ServerSocket {
 
     /// Sends all that was queued. A datagram that the kernel refuses is skipped; returns how many were.
     pub(crate) fn send(&self, batch: &mut SendBatch) -> usize {
-        batch.send(&self.socket, self.dual_stack)
+        batch.send(&self.socket, self.ipv6, self.dual_stack)
     }
 }
 
@@ -96,14 +105,25 @@ fn grow_receive_buffer(socket: &Socket) {
 pub(crate) struct ReceivedDatagram {
     pub(crate) index: usize,
     pub(crate) len: usize,
-    pub(crate) source: SocketAddr,
+    pub(crate) route: Route,
+}
+
+/// What the kernel says of one datagram.
+#[derive(Clone, Copy, Default)]
+struct Arrival {
+    len: usize,
+    name_len: libc::socklen_t,
+    cut: bool,
+    local: Option<IpAddr>,
 }
 
 /// Memory for one batch of received datagrams, reused.
 pub(crate) struct ReceiveBatch {
     buffers: Box<[[u8; RECEIVE_LEN]; BATCH]>,
     names: Box<[libc::sockaddr_storage; BATCH]>,
-    lens: [(usize, libc::socklen_t, bool); BATCH],
+    #[cfg(target_os = "linux")]
+    controls: Box<[ControlBuffer; BATCH]>,
+    lens: [Arrival; BATCH],
     received: Vec<ReceivedDatagram>,
 }
 
@@ -113,7 +133,9 @@ impl ReceiveBatch {
             buffers: vec![[0; RECEIVE_LEN]; BATCH].into_boxed_slice().try_into().expect("BATCH elements"),
             // SAFETY: a zeroed sockaddr_storage is a valid, empty one.
             names: Box::new([unsafe { mem::zeroed() }; BATCH]),
-            lens: [(0, 0, false); BATCH],
+            #[cfg(target_os = "linux")]
+            controls: Box::new([ControlBuffer::default(); BATCH]),
+            lens: [Arrival::default(); BATCH],
             received: Vec::with_capacity(BATCH),
         }
     }
@@ -146,8 +168,9 @@ impl ReceiveBatch {
             header.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
             header.msg_iov = &raw mut iovs[index];
             header.msg_iovlen = 1;
+            pktinfo::prepare(header, &mut self.controls[index]);
         }
-        // SAFETY: every header points to a name and to one iovec over a buffer of the length given, all of which live
+        // SAFETY: every header points to a name, a control buffer and to one iovec over a buffer of the length given, all of which live
         // across the call. The socket's receive timeout bounds the wait for the first datagram.
         let count = unsafe {
             libc::recvmmsg(
@@ -162,8 +185,13 @@ impl ReceiveBatch {
             return none_if_would_block(io::Error::last_os_error());
         }
         for (index, header) in headers.iter().enumerate().take(count as usize) {
-            let cut = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
-            self.lens[index] = (header.msg_len as usize, header.msg_hdr.msg_namelen, cut);
+            self.lens[index] = Arrival {
+                len: header.msg_len as usize,
+                name_len: header.msg_hdr.msg_namelen,
+                cut: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
+                // SAFETY: the kernel has just filled this header.
+                local: unsafe { pktinfo::read(&header.msg_hdr) },
+            };
         }
         Ok(count as usize)
     }
@@ -177,7 +205,7 @@ impl ReceiveBatch {
             Ok((len, source)) => {
                 // SAFETY: both are sockaddr_storage-sized; the source is copied whole.
                 unsafe { std::ptr::copy_nonoverlapping(source.as_ptr().cast(), &raw mut self.names[0], 1) };
-                self.lens[0] = (len, source.len(), len == RECEIVE_LEN);
+                self.lens[0] = Arrival { len, name_len: source.len(), cut: len == RECEIVE_LEN, local: None };
                 Ok(1)
             }
             Err(error) => none_if_would_block(error),
@@ -185,7 +213,7 @@ impl ReceiveBatch {
     }
 
     fn note(&mut self, index: usize) {
-        let (len, name_len, cut) = self.lens[index];
+        let Arrival { len, name_len, cut, local } = self.lens[index];
         // SAFETY: the kernel has written a socket address of `name_len` bytes into `names`, which is as large as the
         // storage that it is copied to.
         let name = unsafe {
@@ -204,7 +232,8 @@ impl ReceiveBatch {
                 }
                 _ => source,
             };
-            self.received.push(ReceivedDatagram { index, len, source });
+            let route = Route { remote: source, local };
+            self.received.push(ReceivedDatagram { index, len, route });
         }
     }
 }
@@ -222,13 +251,13 @@ fn none_if_would_block(error: io::Error) -> io::Result<usize> {
 #[derive(Default)]
 pub(crate) struct SendBatch {
     bytes: Vec<u8>,
-    queue: Vec<(SocketAddr, usize, usize)>,
+    queue: Vec<(Route, usize, usize)>,
     names: Vec<SockAddr>,
 }
 
 impl SendBatch {
     /// Queues a datagram.
-    pub(crate) fn push(&mut self, destination: SocketAddr, payload: &[u8]) {
+    pub(crate) fn push(&mut self, destination: Route, payload: &[u8]) {
         self.queue.push((destination, self.bytes.len(), payload.len()));
         self.bytes.extend_from_slice(payload);
     }
@@ -238,30 +267,31 @@ impl SendBatch {
         self.queue.len()
     }
 
-    fn send(&mut self, socket: &Socket, dual_stack: bool) -> usize {
+    fn send(&mut self, socket: &Socket, ipv6: bool, dual_stack: bool) -> usize {
         self.names.clear();
         self.names.extend(self.queue.iter().map(|(destination, ..)| {
-            SockAddr::from(match destination {
+            SockAddr::from(match destination.remote {
                 SocketAddr::V4(v4) if dual_stack => (v4.ip().to_ipv6_mapped(), v4.port()).into(),
-                other => *other,
+                other => other,
             })
         }));
-        let refused = self.send_all(socket);
+        let refused = self.send_all(socket, ipv6);
         self.queue.clear();
         self.bytes.clear();
         refused
     }
 
     #[cfg(target_os = "linux")]
-    fn send_all(&mut self, socket: &Socket) -> usize {
+    fn send_all(&mut self, socket: &Socket, ipv6: bool) -> usize {
         let (mut at, mut refused) = (0, 0);
         while at < self.queue.len() {
             let end = (at + BATCH).min(self.queue.len());
             // SAFETY: zeroed iovec and mmsghdr are valid; all that is used of them is set below.
             let (mut iovs, mut headers): ([libc::iovec; BATCH], [libc::mmsghdr; BATCH]) =
                 unsafe { mem::zeroed() };
+            let mut controls = [ControlBuffer::default(); BATCH];
             for (slot, index) in (at..end).enumerate() {
-                let (_, start, len) = self.queue[index];
+                let (route, start, len) = self.queue[index];
                 iovs[slot] =
                     libc::iovec { iov_base: self.bytes[start..].as_ptr().cast_mut().cast(), iov_len: len };
                 let header = &mut headers[slot].msg_hdr;
@@ -269,8 +299,11 @@ impl SendBatch {
                 header.msg_namelen = self.names[index].len();
                 header.msg_iov = &raw mut iovs[slot];
                 header.msg_iovlen = 1;
+                if let Some(local) = route.local {
+                    pktinfo::write(header, &mut controls[slot], local, ipv6);
+                }
             }
-            // SAFETY: the first `end - at` headers point to names and payloads that live across the call.
+            // SAFETY: the first `end - at` headers point to names, control messages and payloads that live across the call.
             let sent = unsafe {
                 libc::sendmmsg(
                     socket.as_raw_fd(),
@@ -291,7 +324,7 @@ impl SendBatch {
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn send_all(&mut self, socket: &Socket) -> usize {
+    fn send_all(&mut self, socket: &Socket, _ipv6: bool) -> usize {
         let payload = |start: usize, len: usize| &self.bytes[start..start + len];
         self.queue
             .iter()

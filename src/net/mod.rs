@@ -4,6 +4,8 @@
 compile_error!("libholepunch's drivers are written for Unix; the sans-IO core in `proto` is portable");
 
 pub(crate) mod batch;
+#[cfg(target_os = "linux")]
+mod pktinfo;
 pub(crate) mod poll;
 pub(crate) mod resolve;
 pub(crate) mod udp;

@@ -24,5 +24,5 @@ pub use keys::{LookupKey, SessionId, SessionIdError, SessionKeys};
 pub use rng::Rng;
 pub use types::{
     Candidate, CandidateKind, DialectPolicy, LocalSockets, MAX_ENDPOINTS_PER_PEER, PeerDialect, PeerId,
-    SocketIndex, Transmit,
+    Route, SocketIndex, Transmit,
 };

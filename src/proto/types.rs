@@ -1,7 +1,7 @@
 //! Words that every part of the core shares.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// How many endpoints of one peer are tried at most; more are dropped and counted.
 pub const MAX_ENDPOINTS_PER_PEER: usize = 16;
@@ -140,4 +140,20 @@ pub struct Transmit {
     pub destination: SocketAddr,
     /// Its payload.
     pub payload: Vec<u8>,
+}
+
+/// Where a datagram came from and which of our own addresses it was sent to; an answer goes the same way back, since a
+/// client believes only the address that it asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The other side.
+    pub remote: SocketAddr,
+    /// Our address; `None` leaves the choice to the system.
+    pub local: Option<IpAddr>,
+}
+
+impl From<SocketAddr> for Route {
+    fn from(remote: SocketAddr) -> Self {
+        Self { remote, local: None }
+    }
 }

@@ -61,19 +61,19 @@ fn handle(
     let datagram = incoming.get(index);
     let mut buffer = [0; MAX_DATAGRAM];
     let mut reply = Writer::new(&mut buffer);
-    match registry.gate.judge(now, datagram.source, incoming.payload(&datagram), &mut reply) {
+    match registry.gate.judge(now, datagram.route.remote, incoming.payload(&datagram), &mut reply) {
         Verdict::Admit(request) => {
             let Some(shard) = registry.shards.get(shard_of(&request)) else {
                 registry.totals.dropped.fetch_add(1, Ordering::Relaxed);
                 return;
             };
             let mut shard = shard.lock();
-            shard.handle_request(now, datagram.source, &request);
+            shard.handle_request(now, datagram.route, &request);
             drain(&mut shard, outgoing);
         }
         Verdict::Reply => {
             registry.totals.challenged.fetch_add(1, Ordering::Relaxed);
-            outgoing.push(datagram.source, reply.as_slice());
+            outgoing.push(datagram.route, reply.as_slice());
         }
         Verdict::Drop => {
             registry.totals.dropped.fetch_add(1, Ordering::Relaxed);

@@ -306,7 +306,7 @@ impl Internet {
         if let Server::Native(native) = &mut self.server {
             let shard = &mut native.1;
             while let Some((to, payload)) = shard.poll_transmit() {
-                out.push((to, payload.to_vec()));
+                out.push((to.remote, payload.to_vec()));
             }
             wake = shard.poll_timeout();
         }

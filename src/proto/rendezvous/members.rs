@@ -1,13 +1,13 @@
 //! What a shard keeps: sessions, their members, and who left lately.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use ahash::RandomState;
 
 use crate::proto::wire::{Attributes, Entry, LeaveReason, UpdateBuilder, codec::Writer};
-use crate::proto::{LookupKey, PeerDialect, PeerId, Rng};
+use crate::proto::{LookupKey, PeerDialect, PeerId, Rng, Route};
 
 /// Who left lately, per session; a client that missed more is sent a snapshot instead.
 const MAX_TOMBSTONES: usize = 64;
@@ -42,6 +42,8 @@ pub struct Member {
     pub session: u32,
     pub peer: PeerId,
     pub endpoint: SocketAddr,
+    /// Which of our addresses the member talks to.
+    pub local: Option<IpAddr>,
     /// `None` for a plain client, which polls.
     pub push: Option<Push>,
     pub attributes: Box<[u8]>,
@@ -51,6 +53,11 @@ pub struct Member {
 }
 
 impl Member {
+    /// The way to the member.
+    pub fn route(&self) -> Route {
+        Route { remote: self.endpoint, local: self.local }
+    }
+
     fn entry(&self) -> Entry<'_> {
         Entry::Joined {
             peer: self.peer,

@@ -14,7 +14,7 @@ use crate::proto::wire::{
     LeaveReason, Left, MAX_DATAGRAM, Presence, PresenceAck, Refused, RefusedReason, Register, Registered,
     UpdateBuilder,
 };
-use crate::proto::{LookupKey, PeerId, Rng};
+use crate::proto::{LookupKey, PeerId, Rng, Route};
 
 /// Retransmission of a push: at first, at most.
 const FIRST_PUSH_RETRY: Duration = Duration::from_millis(30);
@@ -113,11 +113,11 @@ pub struct Shard {
 #[derive(Debug, Default)]
 struct Outbox {
     bytes: Vec<u8>,
-    queue: VecDeque<(SocketAddr, usize, usize)>,
+    queue: VecDeque<(Route, usize, usize)>,
 }
 
 impl Outbox {
-    fn push(&mut self, destination: SocketAddr, datagram: &[u8]) {
+    fn push(&mut self, destination: Route, datagram: &[u8]) {
         if self.queue.is_empty() {
             self.bytes.clear();
         }
@@ -166,13 +166,14 @@ impl Shard {
     }
 
     /// Does what a request that passed the gate asks for.
-    pub fn handle_request(&mut self, now: Instant, source: SocketAddr, request: &Request<'_>) {
+    pub fn handle_request(&mut self, now: Instant, source: impl Into<Route>, request: &Request<'_>) {
+        let source = source.into();
         match request {
             Request::Register(register) => self.register(now, source, register),
             Request::Presence(presence) => self.presence(now, source, presence),
             Request::Leave(leave) => {
                 let at = Self::member_of(leave.handle);
-                if self.is_owner(at, source, leave.token) {
+                if self.is_owner(at, source.remote, leave.token) {
                     self.counters.left += 1;
                     self.remove(now, at, LeaveReason::Goodbye);
                 }
@@ -189,25 +190,25 @@ impl Shard {
         })
     }
 
-    fn reply(&mut self, destination: SocketAddr, write: impl FnOnce(&mut Writer<'_>)) {
+    fn reply(&mut self, destination: Route, write: impl FnOnce(&mut Writer<'_>)) {
         let mut buffer = [0; MAX_DATAGRAM];
         let mut writer = Writer::new(&mut buffer);
         write(&mut writer);
         self.outbox.push(destination, writer.as_slice());
     }
 
-    fn refuse(&mut self, source: SocketAddr, register: &Register<'_>, reason: RefusedReason) {
+    fn refuse(&mut self, source: Route, register: &Register<'_>, reason: RefusedReason) {
         self.counters.refused += 1;
         self.reply(source, |writer| Refused::write(writer, register.token, register.sequence, reason));
     }
 
-    fn register(&mut self, now: Instant, source: SocketAddr, register: &Register<'_>) {
-        self.evict_older_lives(now, source, register);
+    fn register(&mut self, now: Instant, source: Route, register: &Register<'_>) {
+        self.evict_older_lives(now, source.remote, register);
         let session = self.members.find_session(&register.lookup);
         let known = session.and_then(|session| self.member_by_peer(session, register.peer));
         // Who has proven the member's own endpoint may renew it under a new token; from elsewhere the token must fit.
         let taken = |member: &Member| {
-            member.endpoint != source && member.push.is_none_or(|push| push.token != register.token)
+            member.endpoint != source.remote && member.push.is_none_or(|push| push.token != register.token)
         };
         if known.and_then(|at| self.members.get(at)).is_some_and(taken) {
             return self.refuse(source, register, RefusedReason::PeerIdTaken);
@@ -275,7 +276,7 @@ impl Shard {
     fn join(
         &mut self,
         now: Instant,
-        endpoint: SocketAddr,
+        source: Route,
         key: LookupKey,
         peer: PeerId,
         push: Option<Push>,
@@ -285,7 +286,8 @@ impl Shard {
         let member = Member {
             session: 0,
             peer,
-            endpoint,
+            endpoint: source.remote,
+            local: source.local,
             push,
             attributes: attributes.into(),
             revision: 0,
@@ -301,20 +303,15 @@ impl Shard {
         at
     }
 
-    fn renew(
-        &mut self,
-        now: Instant,
-        at: MemberRef,
-        source: SocketAddr,
-        register: &Register<'_>,
-    ) -> MemberRef {
+    fn renew(&mut self, now: Instant, at: MemberRef, source: Route, register: &Register<'_>) -> MemberRef {
         let Some(member) = self.members.get_mut(at) else { return at };
         member.last_seen = now;
         if let Some(push) = &mut member.push {
             push.token = register.token;
         }
-        if member.endpoint != source || *member.attributes != *register.attributes.as_bytes() {
-            member.endpoint = source;
+        member.local = source.local;
+        if member.endpoint != source.remote || *member.attributes != *register.attributes.as_bytes() {
+            member.endpoint = source.remote;
             member.attributes = register.attributes.as_bytes().into();
             self.members.touch_revision(at);
             self.push_to_others(now, at);
@@ -352,7 +349,7 @@ impl Shard {
         let handle = self.handle_of(at);
         let times = [self.config.heartbeat, self.config.expiry];
         let Some(member) = self.members.get_mut(at) else { return };
-        let (endpoint, session) = (member.endpoint, member.session);
+        let (route, session) = (member.route(), member.session);
         let Some(push) = &mut member.push else { return };
         push.acknowledged = from;
         push.unanswered = push.unanswered.saturating_add(1);
@@ -370,12 +367,12 @@ impl Shard {
             let mut writer = Writer::new(&mut buffer);
             match registered.filter(|_| number == 0) {
                 Some(sequence) => {
-                    Registered::write_head(&mut writer, token, sequence, endpoint, handle, times);
+                    Registered::write_head(&mut writer, token, sequence, route.remote, handle, times);
                 }
                 None => UpdateBuilder::message_head(&mut writer, token),
             }
             let to = self.members.write_block(&mut writer, session, at, from);
-            self.outbox.push(endpoint, writer.as_slice());
+            self.outbox.push(route, writer.as_slice());
             if to == from || to == self.members.session(session).revision {
                 break;
             }
@@ -383,9 +380,9 @@ impl Shard {
         }
     }
 
-    fn presence(&mut self, now: Instant, source: SocketAddr, presence: &Presence) {
+    fn presence(&mut self, now: Instant, source: Route, presence: &Presence) {
         let at = Self::member_of(presence.handle);
-        if !self.is_owner(at, source, presence.token) {
+        if !self.is_owner(at, source.remote, presence.token) {
             self.counters.unknown += 1;
             let (token, sequence) = (presence.token, presence.sequence);
             return self.reply(source, |writer| {
@@ -426,9 +423,9 @@ impl Shard {
         }
     }
 
-    fn plain(&mut self, now: Instant, source: SocketAddr, key: LookupKey) {
+    fn plain(&mut self, now: Instant, source: Route, key: LookupKey) {
         let session = self.members.find_session(&key);
-        let known = session.and_then(|session| self.member_by_endpoint(session, source));
+        let known = session.and_then(|session| self.member_by_endpoint(session, source.remote));
         let at = match known {
             Some(at) => at,
             None if self.why_full(session).is_some() => {
@@ -438,13 +435,14 @@ impl Shard {
             }
             None => {
                 self.counters.plain_joined += 1;
-                let peer = self.plain_peer_id(source);
+                let peer = self.plain_peer_id(source.remote);
                 self.join(now, source, key, peer, None, &[])
             }
         };
         let Some(member) = self.members.get_mut(at) else { return };
         if member.push.is_none() {
             member.last_seen = now;
+            member.local = source.local;
         }
         let session = member.session;
         self.list.clear();
@@ -479,7 +477,7 @@ impl Shard {
                 TimerKind::Push => self.push_again(now, at),
                 TimerKind::KeepAlive => {
                     if let Some(member) = self.members.get(at) {
-                        self.outbox.push(member.endpoint, &[]);
+                        self.outbox.push(member.route(), &[]);
                         self.timers.push(Reverse((now + self.config.plain_keep_alive, at, kind)));
                     }
                 }
@@ -518,7 +516,7 @@ impl Shard {
 
     /// The next datagram to send; to be asked for after every call that takes `&mut self`.
     #[must_use]
-    pub fn poll_transmit(&mut self) -> Option<(SocketAddr, &[u8])> {
+    pub fn poll_transmit(&mut self) -> Option<(Route, &[u8])> {
         let (destination, at, len) = self.outbox.queue.pop_front()?;
         Some((destination, &self.outbox.bytes[at..at + len]))
     }
