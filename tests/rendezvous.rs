@@ -434,3 +434,79 @@ fn dual_stack_client_registers_its_endpoints_in_both_families() {
     assert_eq!(endpoints, [from_ipv6, from_ipv4]);
     assert_eq!(world.shard.population().0, 2);
 }
+
+#[test]
+fn a_forged_revision_is_recovered_from() {
+    let mut world = World::new(ShardConfig::default());
+    let a = world.join(Profile::default());
+    // The same datagram as the server's, but for later revisions: from whoever listens and can forge addresses.
+    let (at, client) = &mut world.clients[a];
+    let at = *at;
+    let mut config = client.config().clone();
+    config.peer = PeerId([8; 16]);
+    let mut forged = Vec::new();
+    let mut eavesdropped = RendezvousClient::new(config, &mut world.rng, world.now);
+    for _ in 0..3 {
+        eavesdropped.handle_timeout(world.now);
+        while let Some(transmit) = eavesdropped.poll_transmit() {
+            world.ask_server(endpoint(800), &transmit.payload);
+            world.take_answers();
+        }
+        for (_, payload) in std::mem::take(&mut world.stray) {
+            if matches!(Message::parse(&payload), Ok(Message::Registered(_))) {
+                forged = payload.clone();
+            }
+            eavesdropped.handle_datagram(world.now, SOCKET, server_address(), &payload);
+        }
+    }
+    // `to` and `latest` of a block without entries are the last bytes but the count, after `from`.
+    let len = forged.len();
+    assert!(matches!(Message::parse(&forged), Ok(Message::Registered(_))), "{forged:?}");
+    let block =
+        forged.windows(4).rposition(|bytes| bytes == 2u32.to_be_bytes()).expect("the latest revision") - 12;
+    forged[block + 8..block + 12].copy_from_slice(&1000u32.to_be_bytes());
+    forged[block + 12..block + 16].copy_from_slice(&1000u32.to_be_bytes());
+    assert_eq!(forged.len(), len);
+    eavesdropped.handle_datagram(world.now, SOCKET, server_address(), &forged);
+    let late = world.join(Profile::default());
+    assert_ne!(late, a);
+    world.clients.push((endpoint(800), eavesdropped));
+    world.pass(seconds(12));
+    let last = world.clients.len() - 1;
+    assert_eq!(present(&world.events(last)).len(), 2, "hears of both others, {at} among them");
+}
+
+#[test]
+fn plain_registrations_leave_half_of_the_room_to_native_ones() {
+    let config = ShardConfig { max_members: 10, ..ShardConfig::default() };
+    let mut world = World::new(config);
+    for number in 0..100 {
+        world.ask_server(endpoint(100 + number), &number.to_be_bytes());
+    }
+    assert_eq!(world.shard.population().0, 5);
+    for _ in 0..5 {
+        world.join(Profile::default());
+    }
+    assert_eq!(world.shard.population().0, 10);
+    world.pass_without_clients(seconds(41));
+    assert_eq!(world.shard.population().0, 0);
+    world.ask_server(endpoint(1), b"room again");
+    assert_eq!(world.shard.population().0, 1);
+}
+
+#[test]
+fn news_reaches_a_member_whose_acknowledgements_were_lost_at_once() {
+    let mut world = World::new(ShardConfig::default());
+    let a = world.join(Profile::default());
+    // Nothing that the first client says gets through, so the server's repetitions have become rare.
+    let at = world.clients[a].0;
+    world.join(Profile::default());
+    world.events(a);
+    world.clients[a].0 = endpoint(902);
+    world.join(Profile::default());
+    world.pass(seconds(8));
+    world.clients[a].0 = at;
+    world.events(a);
+    world.join(Profile::default());
+    assert_eq!(present(&world.events(a)).len(), 2, "both that it missed, without any time having passed");
+}

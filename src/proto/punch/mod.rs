@@ -226,10 +226,18 @@ impl Puncher {
             self.peers.iter().position(|peer| peer.candidates.first() == candidates.first())
         } else {
             let reflexive = candidates.first().map(|candidate| candidate.endpoint);
-            self.position_by_id(id).or_else(|| {
-                let at = reflexive.and_then(|at| Some((self.config.sockets.towards(at)?, at)))?;
-                self.supersede(now, at, id)
-            })
+            let at = reflexive.and_then(|at| Some((self.config.sockets.towards(at)?, at)));
+            match (self.position_by_id(id), at) {
+                (None, Some(at)) if dialect == PeerDialect::Plain => {
+                    if self.position_heard_at(at).is_some() {
+                        // The server knows as plain who has spoken native to us: see `upgrade`.
+                        return;
+                    }
+                    None
+                }
+                (None, Some(at)) => self.supersede(now, at, id),
+                (known, _) => known,
+            }
         };
         let position = match known {
             Some(position) => position,
@@ -401,6 +409,9 @@ impl Puncher {
         if let Some(position) = self.supersede(now, (socket, source), probe.sender) {
             return Some(position);
         }
+        if let Some(position) = self.upgrade((socket, source), probe.sender) {
+            return Some(position);
+        }
         if self.peers.len() >= MAX_PEERS {
             return None;
         }
@@ -419,17 +430,8 @@ impl Puncher {
 
     /// A peer that was heard from an endpoint and now goes by another ID has started a new call from the same socket: its
     /// hole is opened anew, and it is still one peer.
-    fn supersede(
-        &mut self,
-        now: Instant,
-        (socket, source): (SocketIndex, SocketAddr),
-        id: PeerId,
-    ) -> Option<usize> {
-        let position = self.peers.iter().position(|peer| {
-            peer.native.as_ref().is_some_and(|native| {
-                native.path_at(socket, source).is_some_and(|index| native.paths[index].heard)
-            })
-        })?;
+    fn supersede(&mut self, now: Instant, at: (SocketIndex, SocketAddr), id: PeerId) -> Option<usize> {
+        let position = self.position_heard_at(at)?;
         let peer = &mut self.peers[position];
         peer.listed_id = id;
         let mut native = NativePunch::new(id);
@@ -439,6 +441,24 @@ impl Puncher {
             }
         }
         peer.native = Some(native);
+        Some(position)
+    }
+
+    fn position_heard_at(&self, (socket, source): (SocketIndex, SocketAddr)) -> Option<usize> {
+        self.peers.iter().position(|peer| {
+            peer.native.as_ref().is_some_and(|native| {
+                native.path_at(socket, source).is_some_and(|index| native.paths[index].heard)
+            })
+        })
+    }
+
+    /// A peer that the server knows as a plain one turns out to speak native: it has met a plain server before.
+    fn upgrade(&mut self, (socket, source): (SocketIndex, SocketAddr), id: PeerId) -> Option<usize> {
+        let position = self.peers.iter().position(|peer| {
+            let endpoint = peer.plain.as_ref().map(|(socket, endpoint, _)| (*socket, *endpoint));
+            peer.native.is_none() && endpoint == Some((socket, source))
+        })?;
+        self.peers[position].native = Some(NativePunch::new(id));
         Some(position)
     }
 
@@ -480,12 +500,10 @@ impl Puncher {
     /// A plain peer that sends such is through with punching. Of a native one it proves nothing, for anyone can forge a
     /// source address: its own authenticated word is waited for.
     pub fn handle_data(&mut self, now: Instant, socket: SocketIndex, source: SocketAddr) -> bool {
+        if self.position_heard_at((socket, source)).is_some() {
+            return true;
+        }
         for peer in &mut self.peers {
-            if let Some(native) = &peer.native
-                && native.path_at(socket, source).is_some_and(|index| native.paths[index].heard)
-            {
-                return true;
-            }
             if let Some((via, endpoint, plain)) = &mut peer.plain
                 && (*via, *endpoint) == (socket, source)
             {

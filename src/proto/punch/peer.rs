@@ -20,7 +20,7 @@ pub const MIN_LINGER: Duration = Duration::from_millis(300);
 /// And at most.
 pub const MAX_LINGER: Duration = Duration::from_secs(2);
 /// Copies of the last word.
-const FINAL_COPIES: usize = 3;
+const FINAL_COPIES: usize = 4;
 /// How long a confirmed path waits for a better one that may be about to be confirmed.
 const BETTER_PATH_GRACE: Duration = Duration::from_millis(10);
 /// How often an agreed path is kept alive while other peers are still being punched.

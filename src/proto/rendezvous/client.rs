@@ -16,8 +16,14 @@ use crate::proto::wire::{
 };
 use crate::proto::{LookupKey, Rng};
 
-/// First retry of a registration; later ones double up to the configured period.
-const FIRST_RETRY: Duration = Duration::from_millis(20);
+/// Pauses after the first copies of a registration; later ones follow after the configured period.
+const FIRST_PAUSES: [Duration; 5] = [
+    Duration::from_millis(20),
+    Duration::from_millis(20),
+    Duration::from_millis(40),
+    Duration::from_millis(40),
+    Duration::from_millis(80),
+];
 /// How often a plain server is asked once it has named enough peers: often enough to learn of one that replaced them.
 const PLAIN_SLOW_POLL: Duration = Duration::from_secs(1);
 /// How long a native answer is waited for after a plain one. A plain reply can be forged, or drawn from the server with a
@@ -155,6 +161,11 @@ impl RendezvousClient {
         }
     }
 
+    /// What the machine was made with.
+    pub fn config(&self) -> &RendezvousConfig {
+        &self.config
+    }
+
     /// Whether datagrams from this source on this socket are for this machine.
     pub fn is_server(&self, socket: SocketIndex, source: SocketAddr) -> bool {
         self.config.servers.contains(&(socket, source))
@@ -281,6 +292,8 @@ impl RendezvousClient {
             Message::Refused(refused) => match refused.reason {
                 Some(RefusedReason::UnknownRegistration) => {
                     if matches!(self.state, State::Registered { .. }) {
+                        // Whatever we believed to know, the server shall tell from the start.
+                        self.instance = 0;
                         self.state = State::registering(now);
                     }
                 }
@@ -417,7 +430,8 @@ impl RendezvousClient {
                 if now < *next {
                     return;
                 }
-                let wait = FIRST_RETRY.saturating_mul(1 << (*attempts).min(10)).min(self.config.retry);
+                let pause = FIRST_PAUSES.get(*attempts as usize).unwrap_or(&self.config.retry);
+                let wait = self.config.retry.min(*pause);
                 // Repetitions are the same to the byte: a plain server takes each different one for another ID.
                 self.sequence += u32::from(*attempts == 0);
                 *attempts = attempts.saturating_add(1);

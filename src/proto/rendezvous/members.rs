@@ -28,8 +28,8 @@ pub struct Push {
     pub acknowledged: u32,
     /// Unacknowledged pushes in a row.
     pub unanswered: u8,
-    /// Whether a retransmission timer runs.
-    pub timer_runs: bool,
+    /// When the retransmission timer ends, if it runs.
+    pub timer: Option<Instant>,
     /// When the last push left.
     pub sent: Instant,
     /// How long an acknowledgement took lately, in milliseconds.

@@ -104,6 +104,7 @@ pub struct Shard {
     plain_ids: [u8; 32],
     counters: ShardCounters,
     outbox: Outbox,
+    plain_members: usize,
     /// Reused, so that no request allocates.
     recipients: Vec<MemberRef>,
     list: Vec<u8>,
@@ -137,6 +138,7 @@ impl Shard {
             plain_ids,
             counters: ShardCounters::default(),
             outbox: Outbox::default(),
+            plain_members: 0,
             recipients: Vec::new(),
             list: Vec::new(),
         }
@@ -216,7 +218,7 @@ impl Shard {
         let at = match known {
             Some(at) => self.renew(now, at, source, register),
             None => {
-                if let Some(reason) = self.why_full(session) {
+                if let Some(reason) = self.why_full(session, false) {
                     return self.refuse(source, register, reason);
                 }
                 self.counters.native_joined += 1;
@@ -224,7 +226,7 @@ impl Shard {
                     token: register.token,
                     acknowledged: 0,
                     unanswered: 0,
-                    timer_runs: false,
+                    timer: None,
                     sent: now,
                     rtt_ms: 0,
                 };
@@ -245,8 +247,10 @@ impl Shard {
         self.send_blocks(now, at, from, Some(register.sequence));
     }
 
-    fn why_full(&self, session: Option<u32>) -> Option<RefusedReason> {
-        if self.members.len() >= self.config.max_members {
+    fn why_full(&self, session: Option<u32>, plain: bool) -> Option<RefusedReason> {
+        // Anyone can make plain registrations from forged addresses; half of the room is out of their reach.
+        let plain_full = plain && self.plain_members >= self.config.max_members / 2;
+        if plain_full || self.members.len() >= self.config.max_members {
             return Some(RefusedReason::ServerFull);
         }
         let members = session.map_or(0, |session| self.members.session(session).members.len());
@@ -294,6 +298,7 @@ impl Shard {
             last_seen: now,
         };
         let at = self.members.insert(key, member);
+        self.plain_members += usize::from(plain);
         let expiry = if plain { self.config.plain_expiry } else { self.config.expiry };
         self.timers.push(Reverse((now + expiry, at, TimerKind::Expire)));
         if plain {
@@ -332,13 +337,21 @@ impl Shard {
             self.members
                 .of_session(session)
                 .filter(|(at, member)| {
-                    Some(*at) != except && member.push.is_some_and(|push| push.unanswered < MAX_UNANSWERED)
+                    let may_push = |push: Push| {
+                        push.unanswered < MAX_UNANSWERED || now >= push.sent + first_push_retry(&push)
+                    };
+                    Some(*at) != except && member.push.is_some_and(may_push)
                 })
                 .map(|(at, _)| at),
         );
         for at in &recipients {
-            if let Some(push) = self.members.get(*at).and_then(|member| member.push) {
-                self.send_blocks(now, *at, push.acknowledged, None);
+            if let Some(push) = self.members.get_mut(*at).and_then(|member| member.push.as_mut()) {
+                // News does not wait for the pauses that old news has run into.
+                if push.unanswered >= MAX_UNANSWERED {
+                    push.unanswered = 0;
+                }
+                let from = push.acknowledged;
+                self.send_blocks(now, *at, from, None);
             }
         }
         self.recipients = recipients;
@@ -356,9 +369,10 @@ impl Shard {
         push.sent = now;
         let token = push.token;
         let wait = push_retry(push);
-        let timer_runs = std::mem::replace(&mut push.timer_runs, true);
-        if !timer_runs {
-            self.timers.push(Reverse((now + wait, at, TimerKind::Push)));
+        let due = now + wait;
+        if push.timer.is_none_or(|timer| timer > due) {
+            push.timer = Some(due);
+            self.timers.push(Reverse((due, at, TimerKind::Push)));
         }
 
         let mut from = from;
@@ -392,6 +406,13 @@ impl Shard {
         let Some(member) = self.members.get(at) else { return };
         let session = self.members.session(member.session);
         let (instance, latest) = (session.instance, session.revision);
+        if presence.instance == instance && presence.revision > latest {
+            // It was told of changes that never were; from a fresh registration on it knows better.
+            let (token, sequence) = (presence.token, presence.sequence);
+            return self.reply(source, |writer| {
+                Refused::write(writer, token, sequence, RefusedReason::UnknownRegistration);
+            });
+        }
         let mut more = None;
         if let Some(member) = self.members.get_mut(at) {
             member.last_seen = now;
@@ -428,7 +449,7 @@ impl Shard {
         let known = session.and_then(|session| self.member_by_endpoint(session, source.remote));
         let at = match known {
             Some(at) => at,
-            None if self.why_full(session).is_some() => {
+            None if self.why_full(session, true).is_some() => {
                 // The plain dialect has no word for "full"; silence is what its clients retry on.
                 self.counters.refused += 1;
                 return;
@@ -461,6 +482,7 @@ impl Shard {
     }
 
     fn remove(&mut self, now: Instant, at: MemberRef, reason: LeaveReason) {
+        self.plain_members -= usize::from(self.members.get(at).is_some_and(|member| member.push.is_none()));
         if let Some(session) = self.members.remove(at, reason) {
             self.push_to_session(now, session, None);
         }
@@ -474,7 +496,7 @@ impl Shard {
             self.timers.pop();
             match kind {
                 TimerKind::Expire => self.expire_or_wait(now, at),
-                TimerKind::Push => self.push_again(now, at),
+                TimerKind::Push => self.push_again(now, due, at),
                 TimerKind::KeepAlive => {
                     if let Some(member) = self.members.get(at) {
                         self.outbox.push(member.route(), &[]);
@@ -497,15 +519,18 @@ impl Shard {
         }
     }
 
-    fn push_again(&mut self, now: Instant, at: MemberRef) {
+    fn push_again(&mut self, now: Instant, ended: Instant, at: MemberRef) {
         let Some(push) = self.members.get_mut(at).and_then(|member| member.push.as_mut()) else { return };
-        push.timer_runs = false;
+        if push.timer != Some(ended) {
+            return;
+        }
+        push.timer = None;
         if push.unanswered == 0 {
             return;
         }
         let due = push.sent + push_retry(push);
         if due > now {
-            push.timer_runs = true;
+            push.timer = Some(due);
             self.timers.push(Reverse((due, at, TimerKind::Push)));
             return;
         }
@@ -529,7 +554,10 @@ impl Shard {
 }
 
 fn push_retry(push: &Push) -> Duration {
-    let measured = Duration::from_millis(u64::from(push.rtt_ms) * 3 / 2);
-    let first = FIRST_PUSH_RETRY.max(measured);
-    first.saturating_mul(1 << push.unanswered.saturating_sub(1).min(6)).min(MAX_PUSH_RETRY.max(measured))
+    let first = first_push_retry(push);
+    first.saturating_mul(1 << push.unanswered.saturating_sub(1).min(6)).min(MAX_PUSH_RETRY.max(first))
+}
+
+fn first_push_retry(push: &Push) -> Duration {
+    FIRST_PUSH_RETRY.max(Duration::from_millis(u64::from(push.rtt_ms) * 3 / 2))
 }
