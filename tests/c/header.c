@@ -1,0 +1,24 @@
+/*
+ * The header stands alone, bears being included twice, and its initialisers are what C and C++ take: compiled as every
+ * standard of both that the project supports, and run to see that the names are found as C's.
+ */
+#include <holepunch.h>
+#include <holepunch.h>
+
+static hp_error an_error = HP_ERROR_INIT;
+static hp_peer a_peer = HP_PEER_INIT;
+static hp_counters some_counters = HP_COUNTERS_INIT;
+
+/* The layout is the ABI: no padding, and the same for every compiler. */
+#define SAME(left, right) ((left) == (right) ? 0 : 1)
+
+int main(void)
+{
+    hp_status status = HP_STATUS_UNSUPPORTED;
+    hp_socket_t sock = HP_INVALID_SOCKET;
+    return SAME(an_error.struct_size, sizeof(hp_error)) + SAME(sizeof(hp_error), 12 + HP_ERROR_MESSAGE_LEN) +
+           SAME(a_peer.struct_size, sizeof(hp_peer)) + SAME(sizeof(hp_peer), 48) +
+           SAME(some_counters.struct_size, sizeof(hp_counters)) + SAME(sizeof(hp_counters), 72) +
+           SAME(sizeof(hp_addr), 24) + SAME(sizeof status, 4) + SAME(status, -50) + SAME(sock, -1) +
+           SAME(hp_abi_version(), HP_ABI_VERSION);
+}
