@@ -17,7 +17,9 @@ check() {
     rm -f /tmp/hp-lint.$$
 }
 
+# shellcheck disable=SC2317 # called by way of `check`
 unformatted_go() { test -z "$(gofmt -l tests/interop)"; }
+# shellcheck disable=SC2317 # called by way of `check`
 long_files() {
     local long
     long=$(git ls-files | grep -E '\.(rs|c|h|go|cs|py|sh)$' | grep -vE '\.g\.cs$|^include/holepunch\.h$' |

@@ -14,6 +14,7 @@ need valgrind valgrind
 need ip iproute2
 need nft nftables
 need nm binutils
+need shellcheck shellcheck
 # Any Go from 1.19 on; the interop tests build small programs with it.
 need go golang-go
 

@@ -3,7 +3,7 @@
 #
 # HP_ALLOW_MISSING_TOOLS=1 turns what cannot run here (no root, no Go, no valgrind) from a failure into a skip.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 
 if [ "$(id -u)" -ne 0 ]; then
     echo "test: not root, so what needs network namespaces is skipped" >&2

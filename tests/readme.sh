@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Compiles the C snippets of the README and docs (the Rust ones are documentation tests), and follows their links.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

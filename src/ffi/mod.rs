@@ -3,6 +3,7 @@
 //! Every export runs in a guard that catches panics, checks its pointers, converts its arguments, calls the Rust API and
 //! converts the result; there is no logic in here.
 #![allow(non_camel_case_types, reason = "these are C's names")]
+#![allow(rustdoc::broken_intra_doc_links, reason = "an IPv6 address in brackets is no link")]
 #![allow(clippy::missing_safety_doc, reason = "the docs are the header's and speak to C programmers")]
 
 pub mod address;
