@@ -7,12 +7,8 @@ use crate::proto::wire::plain::Signal;
 
 /// Pauses between the copies of the last `ACK`. The dialect asks for one at once and one after 100 ms; the peer goes on
 /// only when one of them arrives and nobody answers it after the hand-over, so there are more.
-const FINAL_ACK_PAUSES: [Duration; 4] = [
-    Duration::from_millis(5),
-    Duration::from_millis(20),
-    Duration::from_millis(75),
-    Duration::from_millis(100),
-];
+const FINAL_ACK_PAUSES: [Duration; 3] =
+    [Duration::from_millis(5), Duration::from_millis(20), Duration::from_millis(75)];
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
