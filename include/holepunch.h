@@ -441,7 +441,8 @@ hp_status hp_client_set_dialect(struct hp_client *client, int32_t dialect);
 
 /*
  * Meets others that call this with the same session ID and opens a hole to each. Blocks until holes to at least that many
- * peers are open, time is up, or hp_cancel. All I/O happens within this call: none is left when it returns.
+ * peers are open, time is up, or hp_cancel. All I/O happens within this call: none is left when it returns, but for a
+ * thread that may still be asking the system's resolver for the server's name, which knows no cancelling.
  *
  * id: id_len bytes, 1 to HP_MAX_SESSION_ID_LEN; the same for all. peers: how many others are expected, 1 to HP_MAX_PEERS;
  * more are no error. error: NULL or details.

@@ -180,7 +180,11 @@ impl Client {
         let id = check_id(id)?;
         check_count(peers)?;
         let deadline = self.deadline();
-        let servers = self.consume_cancel_with(|client| client.look_up(deadline))?;
+        self.spend_cancellation(|client| client.meet(id, peers, deadline))
+    }
+
+    fn meet(&mut self, id: SessionId, peers: usize, deadline: Option<Instant>) -> Result<Vec<Peer>, Error> {
+        let servers = self.look_up(deadline)?;
         self.open_sockets(&servers)?;
         let sockets = self.local_sockets();
         let servers: Vec<_> = servers
@@ -216,8 +220,10 @@ impl Client {
             ));
         }
         let deadline = self.deadline();
-        self.open_sockets(endpoints)?;
-        self.run(id, endpoints.len(), Vec::new(), endpoints.to_vec(), Vec::new(), deadline)
+        self.spend_cancellation(|client| {
+            client.open_sockets(endpoints)?;
+            client.run(id, endpoints.len(), Vec::new(), endpoints.to_vec(), Vec::new(), deadline)
+        })
     }
 
     /// The sockets that carry the holes, as [`Peer::socket`] counts them; those that were taken are `None`. Lends them:
@@ -257,16 +263,14 @@ impl Client {
         self.timeout.and_then(|timeout| Instant::now().checked_add(timeout))
     }
 
-    /// Runs `work`; a cancellation that ended it is spent.
-    fn consume_cancel_with<T>(
+    /// Runs a call; a cancellation that came before its end is spent, whatever became of the call.
+    fn spend_cancellation<T>(
         &mut self,
-        work: impl FnOnce(&mut Self) -> Result<T, Error>,
+        call: impl FnOnce(&mut Self) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let result = work(self);
-        if matches!(&result, Err(error) if error.kind() == ErrorKind::Cancelled) {
-            self.shared.cancelled.store(false, Ordering::Release);
-            self.shared.waker.clear();
-        }
+        let result = call(self);
+        self.shared.cancelled.store(false, Ordering::Release);
+        self.shared.waker.clear();
         result
     }
 
@@ -395,9 +399,6 @@ impl Client {
         self.early = run.into_early();
         self.counters = connect.counters();
         let ended = ended.map_err(|error| socket_error(&error))?;
-        // One that came while this call was running is spent, whatever became of the call.
-        self.shared.cancelled.store(false, Ordering::Release);
-        self.shared.waker.clear();
         for socket in self.sockets.iter().flatten() {
             socket.prepare_hand_over(crate::is_control_packet);
         }

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use super::address::hp_addr;
-use super::error::{Failure, hp_error, is_valid, report};
-use super::guard::{bytes, guard, guard_or, write_sized};
+use super::error::{Failure, guard_with, hp_error, is_valid, report};
+use super::guard::{bytes, guard, guard_or, is_struct_size_of, write_sized};
 use super::peer::{hp_counters, hp_peer, path_name};
 use super::status::hp_status::{self, *};
 use crate::{Canceller, Client, DialectPolicy, Error, Peer};
@@ -94,26 +94,28 @@ pub unsafe extern "C" fn hp_client_new(
     error: *mut hp_error,
 ) -> hp_status {
     // SAFETY: the caller's promises about the pointers are those of the functions called.
-    guard(|| unsafe {
-        if let Some(out) = out.as_mut() {
-            *out = std::ptr::null_mut();
-        }
-        if !is_valid(error) {
-            return HP_STATUS_INVALID_ARGUMENT;
-        }
-        let result = (|| {
-            if server.is_null() || out.is_null() {
-                return Err(HP_STATUS_INVALID_ARGUMENT.into());
+    unsafe {
+        guard_with(error, || {
+            if let Some(out) = out.as_mut() {
+                *out = std::ptr::null_mut();
             }
-            let server = CStr::from_ptr(server).to_str().map_err(|_| HP_STATUS_INVALID_SERVER)?;
-            let client = Client::new(server)?;
-            let canceller = client.canceller();
-            let state = Mutex::new(State { client, peers: Vec::new() });
-            *out = Box::into_raw(Box::new(hp_client { inner: Arc::new(Inner { state, canceller }) }));
-            Ok(())
-        })();
-        report(error, result)
-    })
+            if !is_valid(error) {
+                return HP_STATUS_INVALID_ARGUMENT;
+            }
+            let result = (|| {
+                if server.is_null() || out.is_null() {
+                    return Err(HP_STATUS_INVALID_ARGUMENT.into());
+                }
+                let server = CStr::from_ptr(server).to_str().map_err(|_| HP_STATUS_INVALID_SERVER)?;
+                let client = Client::new(server)?;
+                let canceller = client.canceller();
+                let state = Mutex::new(State { client, peers: Vec::new() });
+                *out = Box::into_raw(Box::new(hp_client { inner: Arc::new(Inner { state, canceller }) }));
+                Ok(())
+            })();
+            report(error, result)
+        })
+    }
 }
 
 /// Frees a client: cancels a call that runs on it in another thread, waits until that call has returned, and closes the
@@ -232,41 +234,44 @@ unsafe fn connect(
 ) -> hp_status {
     // SAFETY: as the caller promises. The call holds its own reference to the client's inner part, so that a free in another
     // thread can wait for it.
-    guard(|| unsafe {
-        if !is_valid(error) {
-            return HP_STATUS_INVALID_ARGUMENT;
-        }
-        let Some(client) = client.as_ref() else {
-            return report(error, Err(HP_STATUS_INVALID_ARGUMENT.into()));
-        };
-        let inner = Arc::clone(&client.inner);
-        let mut state = match inner.try_state() {
-            Ok(state) => state,
-            Err(status) => return report(error, Err(status.into())),
-        };
-        state.peers.clear();
-        let result = match bytes(id, id_len) {
-            None => Err(HP_STATUS_INVALID_ARGUMENT.into()),
-            Some(id) => match call(&mut state.client, id) {
-                Ok(peers) => {
-                    state.peers = peers;
-                    Ok(())
-                }
-                Err(error) => {
-                    state.peers = error.peers().to_vec();
-                    Err(Failure::from(error))
-                }
-            },
-        };
-        // While the client is still locked: once a free in another thread gets through, the caller's memory is his own.
-        let status = report(error, result);
-        drop(state);
-        status
-    })
+    unsafe {
+        guard_with(error, || {
+            if !is_valid(error) {
+                return HP_STATUS_INVALID_ARGUMENT;
+            }
+            let Some(client) = client.as_ref() else {
+                return report(error, Err(HP_STATUS_INVALID_ARGUMENT.into()));
+            };
+            let inner = Arc::clone(&client.inner);
+            let mut state = match inner.try_state() {
+                Ok(state) => state,
+                Err(status) => return report(error, Err(status.into())),
+            };
+            state.peers.clear();
+            let result = match bytes(id, id_len) {
+                None => Err(HP_STATUS_INVALID_ARGUMENT.into()),
+                Some(id) => match call(&mut state.client, id) {
+                    Ok(peers) => {
+                        state.peers = peers;
+                        Ok(())
+                    }
+                    Err(error) => {
+                        state.peers = error.peers().to_vec();
+                        Err(Failure::from(error))
+                    }
+                },
+            };
+            // While the client is still locked: once a free in another thread gets through, the caller's memory is his own.
+            let status = report(error, result);
+            drop(state);
+            status
+        })
+    }
 }
 
 /// Meets others that call this with the same session ID and opens a hole to each. Blocks until holes to at least that many
-/// peers are open, time is up, or hp_cancel. All I/O happens within this call: none is left when it returns.
+/// peers are open, time is up, or hp_cancel. All I/O happens within this call: none is left when it returns, but for a
+/// thread that may still be asking the system's resolver for the server's name, which knows no cancelling.
 ///
 /// id: id_len bytes, 1 to HP_MAX_SESSION_ID_LEN; the same for all. peers: how many others are expected, 1 to HP_MAX_PEERS;
 /// more are no error. error: NULL or details.
@@ -350,7 +355,7 @@ pub unsafe extern "C" fn hp_peer_count(client: *const hp_client) -> u32 {
 pub unsafe extern "C" fn hp_peer_get(client: *const hp_client, index: u32, out: *mut hp_peer) -> hp_status {
     // SAFETY: the caller promises that the client is NULL or live, and out NULL or writable.
     guard(|| unsafe {
-        if out.is_null() || ((*out).struct_size as usize) < size_of::<hp_peer>() {
+        if out.is_null() || !is_struct_size_of::<hp_peer>((*out).struct_size) {
             return HP_STATUS_INVALID_ARGUMENT;
         }
         let size = (*out).struct_size;
@@ -379,7 +384,7 @@ pub extern "C" fn hp_path_name(path: i32) -> *const c_char {
 pub unsafe extern "C" fn hp_client_counters(client: *const hp_client, out: *mut hp_counters) -> hp_status {
     // SAFETY: the caller promises that the client is NULL or live, and out NULL or writable.
     guard(|| unsafe {
-        if out.is_null() || ((*out).struct_size as usize) < size_of::<hp_counters>() {
+        if out.is_null() || !is_struct_size_of::<hp_counters>((*out).struct_size) {
             return HP_STATUS_INVALID_ARGUMENT;
         }
         let size = (*out).struct_size;

@@ -2,7 +2,7 @@
 
 use std::ffi::c_char;
 
-use super::guard::write_sized;
+use super::guard::{guard, is_struct_size_of, write_sized};
 use super::status::{hp_status, message_of};
 use crate::Error;
 
@@ -30,7 +30,7 @@ pub struct hp_error {
 /// `error` is NULL or points to an `hp_error`.
 pub(super) unsafe fn is_valid(error: *const hp_error) -> bool {
     // SAFETY: not NULL, so an hp_error by the caller's promise; only its size is read.
-    error.is_null() || unsafe { (*error).struct_size } as usize >= size_of::<hp_error>()
+    error.is_null() || is_struct_size_of::<hp_error>(unsafe { (*error).struct_size })
 }
 
 /// Fills an error argument.
@@ -52,8 +52,26 @@ pub(super) unsafe fn fill(error: *mut hp_error, status: hp_status, os_error: i32
     // SAFETY: valid by the caller's promise.
     let struct_size = unsafe { (*error).struct_size };
     let value = hp_error { struct_size, status: status as i32, os_error, message: text };
-    // SAFETY: the struct holds `struct_size` bytes, as it says itself.
-    unsafe { write_sized(&value, error, struct_size) };
+    // SAFETY: the struct holds `struct_size` bytes, as it says itself; what a later version adds is zeroed.
+    unsafe {
+        error.cast::<u8>().write_bytes(0, struct_size as usize);
+        write_sized(&value, error, struct_size);
+    }
+}
+
+/// Runs an export's body in the guard; should it panic, the error argument says so.
+///
+/// # Safety
+/// `error` is NULL or points to an `hp_error`.
+pub(super) unsafe fn guard_with(error: *mut hp_error, body: impl FnOnce() -> hp_status) -> hp_status {
+    let status = guard(body);
+    // SAFETY: as the caller promises; filled only if it is valid.
+    unsafe {
+        if status == hp_status::HP_STATUS_PANIC && is_valid(error) {
+            fill(error, status, 0, message_of(status));
+        }
+    }
+    status
 }
 
 /// Turns a result into a status and fills the error argument.

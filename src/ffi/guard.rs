@@ -70,6 +70,14 @@ pub(super) unsafe fn write_text(
     hp_status::HP_STATUS_OK
 }
 
+/// No version of any struct is larger: a size beyond is one that the caller forgot to set.
+const MAX_STRUCT_SIZE: u32 = 4096;
+
+/// Whether a caller's `struct_size` is that of this version of `T` or of a later one.
+pub(super) fn is_struct_size_of<T>(size: u32) -> bool {
+    size as usize >= size_of::<T>() && size <= MAX_STRUCT_SIZE
+}
+
 /// Writes as much of `value` as the caller's version of the struct holds.
 ///
 /// # Safety

@@ -128,9 +128,9 @@ pub unsafe extern "C" fn hp_set_log_callback(
         if INSIDE.get() || !*INSTALLED.get_or_init(|| log::set_logger(&LOGGER).is_ok()) {
             return HP_STATUS_UNSUPPORTED;
         }
-        log::set_max_level(if callback.is_some() { max_level } else { log::LevelFilter::Off });
         let former = {
             let mut current = LOGGER.callback.lock().unwrap_or_else(PoisonError::into_inner);
+            log::set_max_level(if callback.is_some() { max_level } else { log::LevelFilter::Off });
             std::mem::replace(&mut *current, replacement)
         };
         drop(former);
