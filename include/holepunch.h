@@ -1,6 +1,6 @@
 /*
  * libholepunch: UDP holes between peers behind NATs that share a session ID, and the raw socket to go with them.
- * MIT or Apache-2.0. https://crates.io/crates/holepunch
+ * Licence: MIT or Apache-2.0, at your choice.
  *
  * Start here: two programs run this with the same server and the same ID, each behind a NAT of its own.
  *
