@@ -533,8 +533,8 @@ hp_status hp_socket_take(struct hp_client *client,
                          hp_socket_t *out);
 
 /*
- * Gives the next datagram that a peer's application sent while this client was still connecting to others. Such datagrams
- * come first; with a single peer there are hardly any, since they stay in the socket.
+ * Gives the next datagram that a peer's application sent before hp_connect returned: while this client was still connecting to
+ * others, or waiting for that peer's last word. They came before those in the socket.
  *
  * buffer: capacity bytes. len: set to the datagram's length, also if it does not fit; it then stays. source: NULL, or set
  * to the peer's endpoint. socket: NULL, or set to the socket's index.

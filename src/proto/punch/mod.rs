@@ -221,23 +221,18 @@ impl Puncher {
         if !speaks_native && !speaks_plain {
             return;
         }
-        let plain_listed = id == PeerId::UNKNOWN;
-        let known = if plain_listed {
+        if dialect == PeerDialect::Plain && self.position_heard_at_first(candidates).is_some() {
+            // The server knows as plain who has spoken native to us: see `upgrade`.
+            return;
+        }
+        let known = if id == PeerId::UNKNOWN {
             self.peers.iter().position(|peer| peer.candidates.first() == candidates.first())
         } else {
-            let reflexive = candidates.first().map(|candidate| candidate.endpoint);
-            let at = reflexive.and_then(|at| Some((self.config.sockets.towards(at)?, at)));
-            match (self.position_by_id(id), at) {
-                (None, Some(at)) if dialect == PeerDialect::Plain => {
-                    if self.position_heard_at(at).is_some() {
-                        // The server knows as plain who has spoken native to us: see `upgrade`.
-                        return;
-                    }
-                    None
-                }
-                (None, Some(at)) => self.supersede(now, at, id),
-                (known, _) => known,
-            }
+            self.position_by_id(id).or_else(|| {
+                let position = self.position_heard_at_first(candidates)?;
+                self.supersede(now, position, id);
+                Some(position)
+            })
         };
         let position = match known {
             Some(position) => position,
@@ -249,7 +244,7 @@ impl Puncher {
                 self.peers.push(Peer {
                     known_since: now,
                     listed_id: id,
-                    plain_listed,
+                    plain_listed: id == PeerId::UNKNOWN,
                     candidates: Vec::new(),
                     native: speaks_native.then(|| NativePunch::new(id)),
                     plain: None,
@@ -406,7 +401,8 @@ impl Puncher {
         if nameless.is_some() || probe.kind == ProbeKind::Response {
             return nameless;
         }
-        if let Some(position) = self.supersede(now, (socket, source), probe.sender) {
+        if let Some(position) = self.position_heard_at((socket, source)) {
+            self.supersede(now, position, probe.sender);
             return Some(position);
         }
         if let Some(position) = self.upgrade((socket, source), probe.sender) {
@@ -430,8 +426,7 @@ impl Puncher {
 
     /// A peer that was heard from an endpoint and now goes by another ID has started a new call from the same socket: its
     /// hole is opened anew, and it is still one peer.
-    fn supersede(&mut self, now: Instant, at: (SocketIndex, SocketAddr), id: PeerId) -> Option<usize> {
-        let position = self.position_heard_at(at)?;
+    fn supersede(&mut self, now: Instant, position: usize, id: PeerId) {
         let peer = &mut self.peers[position];
         peer.listed_id = id;
         let mut native = NativePunch::new(id);
@@ -441,7 +436,6 @@ impl Puncher {
             }
         }
         peer.native = Some(native);
-        Some(position)
     }
 
     fn position_heard_at(&self, (socket, source): (SocketIndex, SocketAddr)) -> Option<usize> {
@@ -450,6 +444,12 @@ impl Puncher {
                 native.path_at(socket, source).is_some_and(|index| native.paths[index].heard)
             })
         })
+    }
+
+    /// The peer that was heard from the first of these candidates, which is the server's own word.
+    fn position_heard_at_first(&self, candidates: &[Candidate]) -> Option<usize> {
+        let endpoint = candidates.first()?.endpoint;
+        self.position_heard_at((self.config.sockets.towards(endpoint)?, endpoint))
     }
 
     /// A peer that the server knows as a plain one turns out to speak native: it has met a plain server before.
