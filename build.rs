@@ -19,7 +19,7 @@ fn write_header() {
         cbindgen::Config::from_file(format!("{root}/cbindgen.toml")).expect("cbindgen.toml is valid");
     let mut builder = cbindgen::Builder::new().with_config(config);
     // In the order in which a reader wants to meet them.
-    for part in ["version", "status", "error", "address", "peer", "log", "client"] {
+    for part in ["version", "status", "error", "address", "peer", "log", "client", "server"] {
         builder = builder.with_src(format!("{root}/src/ffi/{part}.rs"));
     }
     let bindings = builder.generate().expect("the ABI can be expressed in C");

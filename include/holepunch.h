@@ -48,7 +48,7 @@
  *            hp_error, the last argument, or NULL.
  *   Strings  UTF-8, NUL-terminated. Byte strings are a pointer and a length; NULL only with length 0.
  *   Structs  whose first member is struct_size grow at their end in later versions; the HP_*_INIT macros set it.
- *   Threads  each function says "any thread" or "one thread at a time per client"; another thread is answered
+ *   Threads  each function says "any thread" or "one thread at a time per client" (or server); another thread is answered
  *            HP_STATUS_BUSY while a call is running.
  *   Limits   64 peers a call, 16 endpoints tried of each peer, session IDs of 1000 bytes, 1 MiB of early datagrams.
  *   Trust    Whoever knows the session ID is in. The library authenticates who opens a hole, but what the application sends
@@ -67,6 +67,7 @@
 #define HP_ERROR_INIT { sizeof(hp_error), 0, 0, { 0 } }
 #define HP_PEER_INIT { sizeof(hp_peer), 0, { 0, 0, 0, { 0 } }, 0, 0, 0, 0 }
 #define HP_COUNTERS_INIT { sizeof(hp_counters), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define HP_SERVER_COUNTERS_INIT { sizeof(hp_server_counters), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* A socket: a file descriptor. */
 typedef intptr_t hp_socket_t;
@@ -198,6 +199,9 @@ typedef int32_t hp_status;
 /* A client of one rendezvous server. */
 typedef struct hp_client hp_client;
 
+/* A rendezvous server. */
+typedef struct hp_server hp_server;
+
 /* An IP address and port. Plain data: copy and compare it freely (unused bytes are 0). */
 typedef struct hp_addr {
     /* HP_FAMILY_IPV4, HP_FAMILY_IPV6 or HP_FAMILY_NONE. */
@@ -275,6 +279,38 @@ typedef struct hp_counters {
     /* Peers and endpoints beyond the limits. */
     uint64_t over_limit;
 } hp_counters;
+
+/* What a server has counted. The caller sets struct_size (HP_SERVER_COUNTERS_INIT does). */
+typedef struct hp_server_counters {
+    /* sizeof(hp_server_counters), set by the caller. */
+    uint32_t struct_size;
+    /* 0. */
+    uint32_t reserved;
+    /* Datagrams received. */
+    uint64_t received;
+    /* Datagrams sent. */
+    uint64_t sent;
+    /* Received datagrams that were nothing the server answers. */
+    uint64_t dropped;
+    /* Registrations that had to show a cookie first. */
+    uint64_t challenged;
+    /* Datagrams that the kernel did not take. */
+    uint64_t send_failed;
+    /* Registrations now. */
+    uint64_t endpoints;
+    /* Sessions now. */
+    uint64_t sessions;
+    /* Native clients that registered. */
+    uint64_t native_joined;
+    /* Plain clients that registered. */
+    uint64_t plain_joined;
+    /* Clients that said goodbye or were replaced. */
+    uint64_t left;
+    /* Clients that fell silent. */
+    uint64_t expired;
+    /* Registrations refused for a limit or a taken peer ID. */
+    uint64_t refused;
+} hp_server_counters;
 
 #ifdef __cplusplus
 extern "C" {
@@ -482,6 +518,12 @@ hp_status hp_connect_peers(struct hp_client *client,
  */
 void hp_cancel(const struct hp_client *client);
 
+/*
+ * Takes back an hp_cancel that no call has spent yet, as when the call that it was meant for had just ended. NULL is a no-op.
+ * Any thread; an hp_cancel at the same time may be taken back, too. Since 0.1.
+ */
+void hp_cancel_clear(const struct hp_client *client);
+
 /* How many peers the last call has found; 0 for NULL or a busy client. One thread at a time per client. Since 0.1. */
 uint32_t hp_peer_count(const struct hp_client *client);
 
@@ -533,6 +575,18 @@ hp_status hp_socket_take(struct hp_client *client,
                          hp_socket_t *out);
 
 /*
+ * Gives the client a socket of the caller's to use instead of its own, from the next call on until hp_socket_take moves it
+ * back; the client closes it otherwise. The client's other sockets are closed. It must be a UDP socket, bound and
+ * unconnected; an IPv6 one that takes IPv4, too, serves both. Its O_NONBLOCK stays as it is; its IP_RECVERR ends up off.
+ *
+ * socket: on failure it stays the caller's. A duplicate (dup) does as well, as long as nobody reads it during calls.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC.
+ * One thread at a time per client. Since 0.1.
+ */
+hp_status hp_client_give_socket(struct hp_client *client,
+                                hp_socket_t socket);
+
+/*
  * Gives the next datagram that a peer's application sent before hp_connect returned: while this client was still connecting to
  * others, or waiting for that peer's last word. They came before those in the socket.
  *
@@ -547,6 +601,112 @@ hp_status hp_early_receive(struct hp_client *client,
                            size_t *len,
                            struct hp_addr *source,
                            uint32_t *socket);
+
+/*
+ * Makes a server, which does nothing before hp_server_run.
+ *
+ * address: where to listen, UTF-8, NUL-terminated: "host:port", or ":port" for all addresses of IPv6 and IPv4; NULL is
+ * ":5000"; with port 0 the system chooses one. out: the server, to be freed with hp_server_free; NULL on failure.
+ * error: NULL or details.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_INVALID_SERVER, HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_server_new(const char *address,
+                        struct hp_server **out,
+                        struct hp_error *error);
+
+/*
+ * Frees a server: stops it, waits until an hp_server_run in another thread has returned, and closes its sockets. NULL is a
+ * no-op. No other call may begin on the server once this one has. Any thread, but not from within a callback. Since 0.1.
+ */
+void hp_server_free(struct hp_server *server);
+
+/*
+ * Sets which dialects are served: HP_DIALECT_AUTO (both, the default), HP_DIALECT_NATIVE or HP_DIALECT_PLAIN.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY (it is bound already), HP_STATUS_PANIC.
+ * Any thread. Since 0.1.
+ */
+hp_status hp_server_set_dialect(struct hp_server *server, int32_t dialect);
+
+/*
+ * Sets how many threads serve, 1 to 64: one per core, at most 4, at first.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY (it is bound already), HP_STATUS_PANIC.
+ * Any thread. Since 0.1.
+ */
+hp_status hp_server_set_workers(struct hp_server *server, uint32_t workers);
+
+/*
+ * Sets the most registrations at a time, at least 64: 1048576 at first.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY (it is bound already), HP_STATUS_PANIC.
+ * Any thread. Since 0.1.
+ */
+hp_status hp_server_set_max_endpoints(struct hp_server *server, uint64_t endpoints);
+
+/*
+ * Sets after how much silence a plain client is forgotten, in milliseconds: 40000 at first; negative: never. Also while the
+ * server runs, for present clients, too.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT (server is NULL), HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_server_set_plain_expiry_ms(struct hp_server *server,
+                                        int64_t expiry_ms);
+
+/*
+ * Sets the longest session ID that a plain client may use, 1 to 1024 bytes: 1024 at first. Also while the server runs.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_server_set_max_plain_id_len(struct hp_server *server,
+                                         uint32_t len);
+
+/*
+ * Binds the sockets, so that errors show and the port is known before hp_server_run, which otherwise does it. Clients'
+ * datagrams wait in them. Does nothing on a server that is bound already. error: NULL or details.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_SOCKET, HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_server_bind(struct hp_server *server,
+                         struct hp_error *error);
+
+/*
+ * The address that a bound server listens on. out: written on success, else zeroed.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_NOT_FOUND (it is not bound yet), HP_STATUS_PANIC.
+ * Any thread. Since 0.1.
+ */
+hp_status hp_server_local_addr(const struct hp_server *server, struct hp_addr *out);
+
+/*
+ * Serves, in this thread and others that it starts and ends, until hp_server_stop. A server that was stopped stays stopped:
+ * running it again returns HP_STATUS_OK at once. error: NULL or details.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_SOCKET, HP_STATUS_BUSY (it is running), HP_STATUS_POISONED,
+ * HP_STATUS_PANIC. One thread at a time per server. Since 0.1.
+ */
+hp_status hp_server_run(struct hp_server *server,
+                        struct hp_error *error);
+
+/*
+ * Has hp_server_run return within 50 ms; before it, it will return at once. NULL is a no-op. Any thread, any number of times.
+ * Since 0.1.
+ */
+void hp_server_stop(const struct hp_server *server);
+
+/*
+ * What a server has counted since it was bound.
+ *
+ * out: its struct_size is set by the caller (HP_SERVER_COUNTERS_INIT); the rest is zeroed on entry and written on success.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_NOT_FOUND (it is not bound yet), HP_STATUS_PANIC.
+ * Any thread. Since 0.1.
+ */
+hp_status hp_server_get_counters(const struct hp_server *server,
+                                 struct hp_server_counters *out);
+
+/*
+ * The endpoints of all present registrations, in no order.
+ *
+ * out: room for capacity of them; NULL with 0. count: set to how many there are, also if they do not fit.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUFFER_TOO_SMALL (as many as fit were written),
+ * HP_STATUS_NOT_FOUND (it is not bound yet), HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_server_endpoints(const struct hp_server *server,
+                              struct hp_addr *out,
+                              size_t capacity,
+                              size_t *count);
 
 #ifdef __cplusplus
 }  /* extern "C" */

@@ -1,10 +1,10 @@
 //! `hp-server`: the rendezvous server as a program.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use holepunch::server::{DEFAULT_MAX_ENDPOINTS, DEFAULT_PORT, Server, ServerConfig};
+use holepunch::server::{DEFAULT_MAX_ENDPOINTS, DEFAULT_PORT, Server, ServerConfig, parse_address};
 use holepunch::{DialectPolicy, Error};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -54,17 +54,6 @@ impl From<Dialect> for DialectPolicy {
     }
 }
 
-/// `host:port`, `:port` or `port`.
-fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    if let Ok(port) = text.trim_start_matches(':').parse::<u16>() {
-        let mut address = ServerConfig::default().address;
-        address.set_port(port);
-        return Ok(address);
-    }
-    let mut addresses = text.to_socket_addrs().map_err(|error| format!("{error}; expected ADDRESS:PORT"))?;
-    addresses.next().ok_or_else(|| "the name has no address".to_owned())
-}
-
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let filter =
@@ -86,6 +75,7 @@ fn serve(arguments: &Arguments) -> Result<(), Error> {
         policy: arguments.dialect.into(),
         workers: arguments.workers.unwrap_or(defaults.workers),
         max_endpoints: arguments.max_endpoints,
+        ..defaults
     };
     debug_assert_eq!(defaults.address.port(), DEFAULT_PORT);
     let server = Server::bind(&config)?;

@@ -1,10 +1,10 @@
 //! One shot: a session ID and a number of peers in, that many confirmed holes and the raw socket out.
 
 mod driver;
+mod sockets;
 
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -16,10 +16,7 @@ use crate::net::udp::UdpEndpoint;
 use crate::net::waker::Waker;
 use crate::proto::connect::{ConnectCounters, Outcome, Unreachable};
 use crate::proto::punch::{PeerStatus, Progress};
-use crate::proto::{
-    CandidateKind, Connect, ConnectConfig, DialectPolicy, LocalSockets, SessionId, SessionIdError,
-    SocketIndex,
-};
+use crate::proto::{CandidateKind, Connect, ConnectConfig, DialectPolicy, SessionId, SessionIdError};
 
 /// Most peers that one call connects to.
 pub const MAX_PEERS: usize = 64;
@@ -80,6 +77,11 @@ impl Canceller {
     pub fn cancel(&self) {
         self.shared.cancelled.store(true, Ordering::Release);
         self.shared.waker.wake();
+    }
+
+    /// Takes back a cancellation that no call has spent, as when the call that it was meant for had just ended.
+    pub fn clear(&self) {
+        self.shared.cancelled.store(false, Ordering::Release);
     }
 }
 
@@ -226,23 +228,6 @@ impl Client {
         })
     }
 
-    /// The sockets that carry the holes, as [`Peer::socket`] counts them; those that were taken are `None`. Lends them:
-    /// they close with the client.
-    pub fn socket(&self, index: usize) -> Option<BorrowedFd<'_>> {
-        self.sockets.get(index)?.as_ref().map(UdpEndpoint::fd)
-    }
-
-    /// The same as a bare number.
-    pub fn socket_fd(&self, index: usize) -> Option<RawFd> {
-        self.socket(index).map(|fd| fd.as_raw_fd())
-    }
-
-    /// Moves a socket to the caller for good: unconnected, blocking, close-on-exec. Nothing of the library touches it any
-    /// more. Datagrams for which [`crate::is_control_packet`] holds may still arrive on it and are to be ignored.
-    pub fn take_socket(&mut self, index: usize) -> Option<UdpSocket> {
-        self.sockets.get_mut(index)?.take().map(UdpEndpoint::into_std)
-    }
-
     /// The next datagram of a peer's application that came while other holes were still being opened. To be read before
     /// the socket is.
     pub fn pop_early_datagram(&mut self) -> Option<EarlyDatagram> {
@@ -307,64 +292,6 @@ impl Client {
             crate::net::poll::wait_readable(&[self.shared.waker.fd()], deadline)
                 .map_err(|error| socket_error(&error))?;
         }
-    }
-
-    /// Makes sure that there is a socket for each address family among `remotes`; one that is there is used again.
-    fn open_sockets(&mut self, remotes: &[SocketAddr]) -> Result<(), Error> {
-        self.sockets.retain(Option::is_some);
-        let families: Vec<SocketAddr> = match self.local {
-            Some(local) => vec![local],
-            None => {
-                let any = |ipv6| remotes.iter().any(|remote| remote.is_ipv6() == ipv6);
-                let ipv4 = any(false).then(|| (Ipv4Addr::UNSPECIFIED, 0).into());
-                let ipv6 = any(true).then(|| (Ipv6Addr::UNSPECIFIED, 0).into());
-                ipv4.into_iter().chain(ipv6).collect()
-            }
-        };
-        let mut failure = None;
-        for address in families {
-            let present = self.local_sockets().towards(address).is_some_and(|socket| {
-                let bound = self.sockets[usize::from(socket.0)].as_ref().and_then(|s| s.local_address().ok());
-                self.local.is_none_or(|local| bound.is_some_and(|bound| is_bound_as(bound, local)))
-            });
-            if present {
-                continue;
-            }
-            self.sockets.retain(|socket| {
-                socket
-                    .as_ref()
-                    .and_then(|s| s.local_address().ok())
-                    .is_some_and(|a| a.is_ipv4() != address.is_ipv4())
-            });
-            match UdpEndpoint::bind(address) {
-                Ok(socket) => self.sockets.push(Some(socket)),
-                Err(error) => {
-                    failure =
-                        Some(Error::from_io(ErrorKind::Socket, &format!("binding to {address}"), &error));
-                }
-            }
-        }
-        // A host without IPv6 still reaches the server's IPv4 address.
-        match failure {
-            Some(failure) if self.sockets.is_empty() => Err(failure),
-            _ => Ok(()),
-        }
-    }
-
-    fn local_sockets(&self) -> LocalSockets {
-        let mut sockets = LocalSockets::default();
-        for (index, socket) in self.sockets.iter().enumerate() {
-            let Some(address) = socket.as_ref().and_then(|socket| socket.local_address().ok()) else {
-                continue;
-            };
-            let index = Some(SocketIndex(index as u16));
-            if address.is_ipv4() {
-                sockets.ipv4 = index;
-            } else {
-                sockets.ipv6 = index;
-            }
-        }
-        sockets
     }
 
     fn run(
@@ -498,11 +425,6 @@ pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N], Error> {
         Error::new(ErrorKind::Socket, format!("asking the system for randomness: {error}"))
     })?;
     Ok(bytes)
-}
-
-/// Whether a socket bound to `bound` is what a caller who asks for `local` wants.
-fn is_bound_as(bound: SocketAddr, local: SocketAddr) -> bool {
-    bound.ip() == local.ip() && (local.port() == 0 || bound.port() == local.port())
 }
 
 fn check_id(id: &[u8]) -> Result<SessionId, Error> {

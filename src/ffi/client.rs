@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use super::address::hp_addr;
-use super::error::{Failure, guard_with, hp_error, is_valid, report};
+use super::error::{Failure, guard_with, hp_error, is_valid, report, status_of};
 use super::guard::{bytes, guard, guard_or, is_struct_size_of, write_sized};
 use super::peer::{hp_counters, hp_peer, path_name};
 use super::status::hp_status::{self, *};
@@ -69,15 +69,6 @@ unsafe fn with_state(
     // SAFETY: NULL or live by the caller's promise.
     let client = unsafe { client.as_ref() }.ok_or(HP_STATUS_INVALID_ARGUMENT)?;
     body(&mut *client.try_state()?)
-}
-
-/// The status alone, for exports without an error argument.
-fn status_of(result: Result<(), Failure>) -> hp_status {
-    match result {
-        Ok(()) => HP_STATUS_OK,
-        Err(Failure::Status(status)) => status,
-        Err(Failure::Library(error)) => error.kind().into(),
-    }
 }
 
 /// Makes a client.
@@ -336,6 +327,18 @@ pub unsafe extern "C" fn hp_cancel(client: *const hp_client) {
     });
 }
 
+/// Takes back an hp_cancel that no call has spent yet, as when the call that it was meant for had just ended. NULL is a no-op.
+/// Any thread; an hp_cancel at the same time may be taken back, too. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hp_cancel_clear(client: *const hp_client) {
+    guard_or((), || {
+        // SAFETY: NULL or live by the caller's promise.
+        if let Some(client) = unsafe { client.as_ref() } {
+            client.inner.canceller.clear();
+        }
+    });
+}
+
 /// How many peers the last call has found; 0 for NULL or a busy client. One thread at a time per client. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hp_peer_count(client: *const hp_client) -> u32 {
@@ -454,6 +457,31 @@ pub unsafe extern "C" fn hp_socket_take(
             use std::os::fd::IntoRawFd;
             let socket = state.client.take_socket(index as usize).ok_or(HP_STATUS_NOT_FOUND)?;
             *out = socket.into_raw_fd() as hp_socket_t;
+            Ok(())
+        }))
+    })
+}
+
+/// Gives the client a socket of the caller's to use instead of its own, from the next call on until hp_socket_take moves it
+/// back; the client closes it otherwise. The client's other sockets are closed. It must be a UDP socket, bound and
+/// unconnected; an IPv6 one that takes IPv4, too, serves both. Its O_NONBLOCK stays as it is; its IP_RECVERR ends up off.
+///
+/// socket: on failure it stays the caller's. A duplicate (dup) does as well, as long as nobody reads it during calls.
+/// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC.
+/// One thread at a time per client. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hp_client_give_socket(client: *mut hp_client, socket: hp_socket_t) -> hp_status {
+    // SAFETY: the caller promises that the client is NULL or live and, if it is a descriptor at all, that the socket is
+    // his to give; it goes back to him untouched unless the client has taken it.
+    guard(|| unsafe {
+        status_of(with_state(client, |state| {
+            use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
+            let fd = RawFd::try_from(socket).ok().filter(|fd| *fd >= 0).ok_or(HP_STATUS_INVALID_ARGUMENT)?;
+            state.client.give_socket(std::net::UdpSocket::from_raw_fd(fd)).map_err(|(error, socket)| {
+                let _ = socket.into_raw_fd();
+                Failure::from(error)
+            })?;
+            state.peers.clear();
             Ok(())
         }))
     })

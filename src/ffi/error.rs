@@ -91,6 +91,15 @@ pub(super) unsafe fn report(error: *mut hp_error, result: Result<(), Failure>) -
     status
 }
 
+/// The status alone, for exports without an error argument.
+pub(super) fn status_of(result: Result<(), Failure>) -> hp_status {
+    match result {
+        Ok(()) => hp_status::HP_STATUS_OK,
+        Err(Failure::Status(status)) => status,
+        Err(Failure::Library(error)) => error.kind().into(),
+    }
+}
+
 /// Why an export failed.
 pub(super) enum Failure {
     /// The ABI's own checks.

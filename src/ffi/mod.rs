@@ -12,5 +12,6 @@ pub mod error;
 mod guard;
 pub mod log;
 pub mod peer;
+pub mod server;
 pub mod status;
 pub mod version;

@@ -10,6 +10,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 #[cfg(target_os = "linux")]
 use super::pktinfo::{self, ControlBuffer};
+use super::udp::canonical;
 use crate::proto::Route;
 
 /// Datagrams per system call.
@@ -226,13 +227,7 @@ impl ReceiveBatch {
         let Some(source) = name.ok().and_then(|(_, name)| name.as_socket()) else { return };
         if !cut {
             // A dual-stack socket shows IPv4 as mapped IPv6; everywhere else it is plain IPv4.
-            let source = match source {
-                SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_some() => {
-                    SocketAddr::new(source.ip().to_canonical(), source.port())
-                }
-                _ => source,
-            };
-            let route = Route { remote: source, local };
+            let route = Route { remote: canonical(source), local };
             self.received.push(ReceivedDatagram { index, len, route });
         }
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, mpsc};
 
+use super::udp::canonical;
 use super::waker::Waker;
 
 /// Checks the form of `host:port`: a name, an IPv4 address or an IPv6 address in brackets, and a port other than 0.
@@ -39,13 +40,6 @@ pub(crate) fn start(server: &str, waker: &Arc<Waker>) -> io::Result<Resolution> 
         waker.wake();
     })?;
     Ok(Resolution::Pending(receiver))
-}
-
-fn canonical(address: SocketAddr) -> SocketAddr {
-    match address {
-        SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_none() => address,
-        _ => SocketAddr::new(address.ip().to_canonical(), address.port()),
-    }
 }
 
 #[cfg(test)]

@@ -12,10 +12,46 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::proto::connect::Unreachable;
 
-/// A client's UDP socket: unconnected, close-on-exec, blocking, IPv6 without IPv4.
+/// A client's UDP socket: unconnected, close-on-exec. Our own is blocking, and an IPv6 one takes no IPv4.
 #[derive(Debug)]
 pub(crate) struct UdpEndpoint {
     socket: Socket,
+    families: Families,
+    given: bool,
+}
+
+/// What a socket sends to and receives from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Families {
+    Ipv4,
+    Ipv6,
+    /// Both, with IPv4 addresses in their IPv4-mapped IPv6 form (RFC 4291 section 2.5.5.2).
+    Both,
+    /// IPv4 alone, in that form: bound to such an address.
+    MappedIpv4,
+}
+
+impl Families {
+    /// What a bound, unconnected UDP socket reaches; an error if it is none.
+    fn of(socket: &Socket) -> io::Result<Self> {
+        let refused = |why: &str| Err(io::Error::new(ErrorKind::InvalidInput, why));
+        if socket.r#type()? != Type::DGRAM {
+            return refused("it is of another type");
+        }
+        let Some(bound) = socket.local_addr()?.as_socket() else { return refused("it is of another family") };
+        if bound.port() == 0 {
+            return refused("it is not bound");
+        }
+        if socket.peer_addr().is_ok() {
+            return refused("it is connected");
+        }
+        Ok(match bound {
+            SocketAddr::V4(_) => Self::Ipv4,
+            SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_some() => Self::MappedIpv4,
+            SocketAddr::V6(v6) if v6.ip().is_unspecified() && !socket.only_v6()? => Self::Both,
+            SocketAddr::V6(_) => Self::Ipv6,
+        })
+    }
 }
 
 impl UdpEndpoint {
@@ -27,12 +63,38 @@ impl UdpEndpoint {
             socket.set_only_v6(true)?;
         }
         socket.bind(&local.into())?;
-        Ok(Self { socket })
+        let families = if local.is_ipv4() { Families::Ipv4 } else { Families::Ipv6 };
+        Ok(Self { socket, families, given: false })
+    }
+
+    /// Uses a socket that the caller has made, or gives it back.
+    pub(crate) fn adopt(socket: std::net::UdpSocket) -> Result<Self, (io::Error, std::net::UdpSocket)> {
+        let socket = Socket::from(socket);
+        match Families::of(&socket) {
+            Ok(families) => Ok(Self { socket, families, given: true }),
+            Err(error) => Err((error, socket.into())),
+        }
+    }
+
+    /// Whether the caller has made it.
+    pub(crate) fn is_given(&self) -> bool {
+        self.given
+    }
+
+    /// Whether it reaches IPv4 endpoints.
+    pub(crate) fn takes_ipv4(&self) -> bool {
+        self.families != Families::Ipv6
+    }
+
+    /// Whether it reaches IPv6 endpoints.
+    pub(crate) fn takes_ipv6(&self) -> bool {
+        matches!(self.families, Families::Ipv6 | Families::Both)
     }
 
     /// The address that the socket is bound to.
     pub(crate) fn local_address(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()?.as_socket().ok_or_else(|| ErrorKind::Unsupported.into())
+        let address = self.socket.local_addr()?.as_socket();
+        address.map(canonical).ok_or_else(|| ErrorKind::Unsupported.into())
     }
 
     /// Our own address on the way to `remote`, with this socket's port. Sends nothing.
@@ -53,6 +115,12 @@ impl UdpEndpoint {
 
     /// Sends at once or not at all.
     pub(crate) fn send(&self, payload: &[u8], destination: SocketAddr) -> io::Result<()> {
+        let destination = match (self.families, destination) {
+            (Families::Both | Families::MappedIpv4, SocketAddr::V4(v4)) => {
+                SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port()))
+            }
+            _ => destination,
+        };
         self.socket.send_to_with_flags(payload, &SockAddr::from(destination), libc::MSG_DONTWAIT).map(drop)
     }
 
@@ -76,7 +144,7 @@ impl UdpEndpoint {
         match self.socket.recv_from_with_flags(uninit, flags | libc::MSG_DONTWAIT) {
             Ok((len, source)) => {
                 let source = source.as_socket().ok_or(ErrorKind::InvalidData)?;
-                Ok(Some((&buffer[..len], source)))
+                Ok(Some((&buffer[..len], canonical(source))))
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(None),
             Err(error) => Err(error),
@@ -91,19 +159,20 @@ impl UdpEndpoint {
     /// Asks the kernel to report ICMP errors, or to stop doing so and forget those it holds.
     #[cfg(target_os = "linux")]
     pub(crate) fn report_unreachable(&self, on: bool) {
-        let ipv6 = self.local_address().is_ok_and(|address| address.is_ipv6());
-        let (level, name) =
-            if ipv6 { (libc::SOL_IPV6, libc::IPV6_RECVERR) } else { (libc::SOL_IP, libc::IP_RECVERR) };
+        let of_ipv4 = (self.takes_ipv4(), libc::SOL_IP, libc::IP_RECVERR);
+        let of_ipv6 = (self.families != Families::Ipv4, libc::SOL_IPV6, libc::IPV6_RECVERR);
         let value = i32::from(on);
-        // SAFETY: `value` is an int and its size is passed. Failure leaves the errors unreported, which is harmless.
-        unsafe {
-            libc::setsockopt(
-                self.socket.as_raw_fd(),
-                level,
-                name,
-                std::ptr::from_ref(&value).cast(),
-                size_of::<i32>() as libc::socklen_t,
-            );
+        for (_, level, name) in [of_ipv4, of_ipv6].into_iter().filter(|(applies, ..)| *applies) {
+            // SAFETY: `value` is an int and its size is passed. Failure leaves the errors unreported, which is harmless.
+            unsafe {
+                libc::setsockopt(
+                    self.socket.as_raw_fd(),
+                    level,
+                    name,
+                    std::ptr::from_ref(&value).cast(),
+                    size_of::<i32>() as libc::socklen_t,
+                );
+            }
         }
         if !on {
             let _ = self.socket.take_error();
@@ -150,7 +219,7 @@ impl UdpEndpoint {
         }
         .ok()?;
         let () = received;
-        Some((destination.as_socket()?, unreachable_kind(errno?)?))
+        Some((canonical(destination.as_socket()?), unreachable_kind(errno?)?))
     }
 
     /// Ends our use of the socket: what the kernel holds for us is dropped, what is the application's stays.
@@ -168,6 +237,14 @@ impl UdpEndpoint {
     /// Gives the socket away.
     pub(crate) fn into_std(self) -> std::net::UdpSocket {
         self.socket.into()
+    }
+}
+
+/// IPv4 in the form that it has everywhere but on a socket that takes both families.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_none() => address,
+        _ => SocketAddr::new(address.ip().to_canonical(), address.port()),
     }
 }
 
@@ -231,5 +308,56 @@ mod tests {
         let port = endpoint.local_address().unwrap().port();
         let candidate = endpoint.host_candidate((Ipv4Addr::LOCALHOST, 9).into());
         assert_eq!(candidate, Some((Ipv4Addr::LOCALHOST, port).into()));
+    }
+
+    #[test]
+    fn given_socket_of_both_families_speaks_ipv4_and_ipv6() {
+        let Ok(socket) = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP)) else { return };
+        socket.set_only_v6(false).unwrap();
+        socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)).into()).unwrap();
+        let both = UdpEndpoint::adopt(socket.into()).unwrap();
+        let port = both.local_address().unwrap().port();
+        assert!(both.takes_ipv4() && both.takes_ipv6() && both.is_given());
+        for own in [loopback(), (Ipv6Addr::LOCALHOST, 0).into()] {
+            let other = UdpEndpoint::bind(own).unwrap();
+            let (to, mut buffer) = (SocketAddr::new(own.ip(), port), [0; 16]);
+            other.send(b"hello", to).unwrap();
+            let received = both.peek(&mut buffer).unwrap().unwrap();
+            assert_eq!(received, (&b"hello"[..], other.local_address().unwrap()));
+            both.discard();
+            both.send(b"back", other.local_address().unwrap()).unwrap();
+            assert_eq!(other.peek(&mut buffer).unwrap().unwrap(), (&b"back"[..], to));
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn given_socket_of_both_families_hears_of_closed_ports_in_both() {
+        let Ok(socket) = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP)) else { return };
+        socket.set_only_v6(false).unwrap();
+        socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)).into()).unwrap();
+        let both = UdpEndpoint::adopt(socket.into()).unwrap();
+        both.report_unreachable(true);
+        for own in [loopback(), (Ipv6Addr::LOCALHOST, 0).into()] {
+            let closed = UdpEndpoint::bind(own).unwrap().local_address().unwrap();
+            both.send(b"anyone?", closed).unwrap();
+            let until = std::time::Instant::now() + std::time::Duration::from_secs(2);
+            super::super::poll::wait_readable(&[both.fd()], Some(until)).unwrap();
+            assert_eq!(both.next_unreachable(), Some((closed, Unreachable::PortClosed)));
+        }
+    }
+
+    #[test]
+    fn socket_that_cannot_serve_is_refused() {
+        let unbound = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)).unwrap();
+        assert!(UdpEndpoint::adopt(unbound.into()).unwrap_err().0.to_string().contains("not bound"));
+        let connected = std::net::UdpSocket::bind(loopback()).unwrap();
+        connected.connect(connected.local_addr().unwrap()).unwrap();
+        assert!(UdpEndpoint::adopt(connected).unwrap_err().0.to_string().contains("connected"));
+        let tcp = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+        assert!(UdpEndpoint::adopt(tcp.into()).unwrap_err().0.to_string().contains("type"));
+        let (local, _) = std::os::unix::net::UnixDatagram::pair().unwrap();
+        let local = std::net::UdpSocket::from(std::os::fd::OwnedFd::from(local));
+        assert!(UdpEndpoint::adopt(local).unwrap_err().0.to_string().contains("family"));
     }
 }

@@ -6,7 +6,7 @@
 
 mod worker;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use crate::client::random_bytes;
 use crate::error::{Error, ErrorKind};
 use crate::net::batch::{self, ServerSocket};
 use crate::proto::rendezvous::{Gate, Shard, ShardConfig, ShardCounters};
+use crate::proto::wire::plain;
 use crate::proto::{DialectPolicy, Rng};
 
 /// Port that servers and clients agree on unless told otherwise.
@@ -30,6 +31,9 @@ const SHARDS: usize = 64;
 /// Longest that an idle worker sleeps; bounds how late a stop is noticed.
 const TICK: Duration = Duration::from_millis(20);
 
+/// Time without end, as far as a registration is concerned; the clock has room for it.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// A server's settings.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
@@ -41,6 +45,10 @@ pub struct ServerConfig {
     pub workers: usize,
     /// Most registrations at a time. Each shard holds its even share, so that refusals start a little earlier.
     pub max_endpoints: usize,
+    /// After how much silence a plain client is forgotten, 40 s by default; `None`: never.
+    pub plain_expiry: Option<Duration>,
+    /// Longest session ID that a plain client may use, 1 to 1024 bytes; 1024 by default.
+    pub max_plain_id_len: usize,
 }
 
 impl Default for ServerConfig {
@@ -50,8 +58,43 @@ impl Default for ServerConfig {
             policy: DialectPolicy::Auto,
             workers: std::thread::available_parallelism().map_or(1, usize::from).min(4),
             max_endpoints: DEFAULT_MAX_ENDPOINTS,
+            plain_expiry: Some(ShardConfig::default().plain_expiry),
+            max_plain_id_len: plain::MAX_ID_LEN,
         }
     }
+}
+
+impl ServerConfig {
+    /// The same settings, or what is wrong with them.
+    pub fn checked(self) -> Result<Self, Error> {
+        if !(1..=MAX_WORKERS).contains(&self.workers) {
+            return Err(invalid(format!("the number of workers must be 1 to {MAX_WORKERS}")));
+        }
+        if self.max_endpoints < SHARDS {
+            return Err(invalid(format!("the number of endpoints must be at least {SHARDS}")));
+        }
+        check_plain_id_len(self.max_plain_id_len)?;
+        Ok(self)
+    }
+}
+
+fn invalid(message: String) -> Error {
+    Error::new(ErrorKind::InvalidArgument, message)
+}
+
+/// Reads where to listen: `ADDRESS:PORT`, `NAME:PORT`, or `:PORT` or `PORT` for all addresses.
+pub fn parse_address(text: &str) -> Result<SocketAddr, Error> {
+    if let Ok(port) = text.strip_prefix(':').unwrap_or(text).parse::<u16>() {
+        return Ok(batch::default_address(port));
+    }
+    let invalid = |why: &str| {
+        Error::new(
+            ErrorKind::InvalidServer,
+            format!("cannot listen at {text:?}: {why}; expected ADDRESS:PORT"),
+        )
+    };
+    let mut addresses = text.to_socket_addrs().map_err(|error| invalid(&error.to_string()))?;
+    addresses.next().ok_or_else(|| invalid("the name has no address"))
 }
 
 /// What a server has counted.
@@ -105,6 +148,26 @@ impl ServerHandle {
         self.registry.stop.store(true, Ordering::Release);
     }
 
+    /// Changes [`ServerConfig::plain_expiry`], for present registrations, too.
+    pub fn set_plain_expiry(&self, expiry: Option<Duration>) {
+        for shard in &self.registry.shards {
+            shard
+                .lock()
+                .set_plain_expiry(expiry.map_or(FOREVER, |expiry| expiry.min(FOREVER)), Instant::now());
+        }
+    }
+
+    /// Changes [`ServerConfig::max_plain_id_len`].
+    pub fn set_max_plain_id_len(&self, len: usize) -> Result<(), Error> {
+        self.registry.gate.set_max_plain_id_len(check_plain_id_len(len)?);
+        Ok(())
+    }
+
+    /// The endpoints of all present registrations, in no order.
+    pub fn endpoints(&self) -> Vec<SocketAddr> {
+        self.registry.shards.iter().flat_map(|shard| shard.lock().endpoints().collect::<Vec<_>>()).collect()
+    }
+
     /// What has been counted so far.
     pub fn counters(&self) -> ServerCounters {
         let totals = &self.registry.totals;
@@ -138,14 +201,7 @@ pub struct Server {
 impl Server {
     /// Binds the sockets. Clients' datagrams wait in them until [`Self::run`].
     pub fn bind(config: &ServerConfig) -> Result<Self, Error> {
-        if !(1..=MAX_WORKERS).contains(&config.workers) {
-            let message = format!("the number of workers must be 1 to {MAX_WORKERS}");
-            return Err(Error::new(ErrorKind::InvalidArgument, message));
-        }
-        if config.max_endpoints < SHARDS {
-            let message = format!("the number of endpoints must be at least {SHARDS}");
-            return Err(Error::new(ErrorKind::InvalidArgument, message));
-        }
+        let config = config.clone().checked()?;
         let mut rng = Rng::new(random_bytes()?);
         let mut sockets: Vec<ServerSocket> = Vec::new();
         for number in 0..config.workers {
@@ -168,7 +224,10 @@ impl Server {
             .collect();
         let gate = Gate::new(config.policy, &mut rng, Instant::now());
         let registry = Registry { gate, shards, totals: Totals::default(), stop: AtomicBool::new(false) };
-        Ok(Self { sockets, registry: Arc::new(registry) })
+        let server = Self { sockets, registry: Arc::new(registry) };
+        server.handle().set_plain_expiry(config.plain_expiry);
+        server.handle().set_max_plain_id_len(config.max_plain_id_len)?;
+        Ok(server)
     }
 
     /// The address that the server listens on.
@@ -207,4 +266,11 @@ impl Server {
             })
         })
     }
+}
+
+fn check_plain_id_len(len: usize) -> Result<usize, Error> {
+    if (1..=plain::MAX_ID_LEN).contains(&len) {
+        return Ok(len);
+    }
+    Err(invalid(format!("the longest plain session ID must have 1 to {} bytes", plain::MAX_ID_LEN)))
 }

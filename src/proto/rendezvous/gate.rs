@@ -1,6 +1,7 @@
 //! The server's stateless front: tells dialects apart, checks cookies, and lets only proven requests through.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use crate::proto::cookie::CookieJar;
@@ -39,12 +40,19 @@ pub enum Verdict<'a> {
 pub struct Gate {
     cookies: CookieJar,
     policy: DialectPolicy,
+    max_plain_id_len: AtomicUsize,
 }
 
 impl Gate {
     /// A gate whose cookies are keyed from `rng`.
     pub fn new(policy: DialectPolicy, rng: &mut Rng, now: Instant) -> Self {
-        Self { cookies: CookieJar::new(rng, now), policy }
+        let max_plain_id_len = AtomicUsize::new(plain::MAX_ID_LEN);
+        Self { cookies: CookieJar::new(rng, now), policy, max_plain_id_len }
+    }
+
+    /// Has longer plain session IDs dropped; at most [`plain::MAX_ID_LEN`].
+    pub fn set_max_plain_id_len(&self, len: usize) {
+        self.max_plain_id_len.store(len.min(plain::MAX_ID_LEN), Ordering::Relaxed);
     }
 
     /// Judges one datagram; a [`Verdict::Reply`] stands in `reply` and is never longer than the datagram.
@@ -79,7 +87,8 @@ impl Gate {
     }
 
     fn judge_plain<'a>(&self, datagram: &'a [u8]) -> Verdict<'a> {
-        let acceptable = !datagram.is_empty() && datagram.len() <= plain::MAX_ID_LEN;
+        let longest = self.max_plain_id_len.load(Ordering::Relaxed);
+        let acceptable = !datagram.is_empty() && datagram.len() <= longest;
         if !acceptable || self.policy == DialectPolicy::Native {
             return Verdict::Drop;
         }

@@ -186,6 +186,14 @@ impl Members {
         slot.value.as_mut().filter(|_| generation == at.generation)
     }
 
+    /// All members with their names.
+    pub fn iter(&self) -> impl Iterator<Item = (MemberRef, &Member)> {
+        self.members.slots.iter().enumerate().filter_map(|(index, slot)| {
+            let at = MemberRef { index: index as u32, generation: slot.generation };
+            slot.value.as_ref().map(|member| (at, member))
+        })
+    }
+
     /// The members of a session with their names, in the order in which they joined or changed.
     pub fn of_session(&self, session: u32) -> impl Iterator<Item = (MemberRef, &Member)> {
         self.session(session).members.iter().map(|index| {

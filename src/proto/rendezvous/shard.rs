@@ -167,6 +167,23 @@ impl Shard {
         (self.members.len(), self.members.session_count())
     }
 
+    /// The endpoints of all members.
+    pub fn endpoints(&self) -> impl Iterator<Item = SocketAddr> {
+        self.members.iter().map(|(_, member)| member.endpoint)
+    }
+
+    /// Changes after how much silence a plain client is forgotten, for present members, too.
+    pub fn set_plain_expiry(&mut self, expiry: Duration, now: Instant) {
+        self.config.plain_expiry = expiry;
+        let members = &self.members;
+        let is_plain = |at| members.get(at).is_some_and(|member| member.push.is_none());
+        self.timers.retain(|Reverse((_, at, kind))| *kind != TimerKind::Expire || !is_plain(*at));
+        let plain = members.iter().filter(|(_, member)| member.push.is_none());
+        let due =
+            plain.map(|(at, member)| Reverse(((member.last_seen + expiry).max(now), at, TimerKind::Expire)));
+        self.timers.extend(due);
+    }
+
     /// Does what a request that passed the gate asks for.
     pub fn handle_request(&mut self, now: Instant, source: impl Into<Route>, request: &Request<'_>) {
         let source = source.into();

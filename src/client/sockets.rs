@@ -1,0 +1,109 @@
+//! The client's sockets: its own, one per address family, or one that the caller gave it.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+
+use super::Client;
+use crate::error::{Error, ErrorKind};
+use crate::net::udp::UdpEndpoint;
+use crate::proto::{LocalSockets, SocketIndex};
+
+impl Client {
+    /// The sockets that carry the holes, as [`super::Peer::socket`] counts them; those that were taken are `None`. Lends
+    /// them: they close with the client.
+    pub fn socket(&self, index: usize) -> Option<BorrowedFd<'_>> {
+        self.sockets.get(index)?.as_ref().map(UdpEndpoint::fd)
+    }
+
+    /// The same as a bare number.
+    pub fn socket_fd(&self, index: usize) -> Option<RawFd> {
+        self.socket(index).map(|fd| fd.as_raw_fd())
+    }
+
+    /// Moves a socket to the caller for good: unconnected, close-on-exec, and blocking unless it was given as
+    /// non-blocking. Nothing of the library touches it any more. Datagrams for which [`crate::is_control_packet`] holds
+    /// may still arrive on it and are to be ignored.
+    pub fn take_socket(&mut self, index: usize) -> Option<UdpSocket> {
+        self.sockets.get_mut(index)?.take().map(UdpEndpoint::into_std)
+    }
+
+    /// Has the client use a socket of the caller's instead of making its own, until it is taken back. It must be bound
+    /// and unconnected; an IPv6 socket that takes IPv4, too, serves both. Sockets of earlier calls are closed. A socket
+    /// that cannot be used comes back with the error.
+    pub fn give_socket(&mut self, socket: UdpSocket) -> Result<(), (Error, UdpSocket)> {
+        let endpoint = UdpEndpoint::adopt(socket).map_err(|(error, socket)| {
+            let message = format!("the socket must be a bound, unconnected UDP socket: {error}");
+            (Error::new(ErrorKind::InvalidArgument, message), socket)
+        })?;
+        self.open_holes.clear();
+        self.early.clear();
+        self.sockets = vec![Some(endpoint)];
+        Ok(())
+    }
+
+    /// Makes sure that there is a socket for each address family among `remotes`; one that is there is used again.
+    pub(super) fn open_sockets(&mut self, remotes: &[SocketAddr]) -> Result<(), Error> {
+        self.sockets.retain(Option::is_some);
+        if self.sockets.iter().flatten().any(UdpEndpoint::is_given) {
+            return Ok(());
+        }
+        let families: Vec<SocketAddr> = match self.local {
+            Some(local) => vec![local],
+            None => {
+                let any = |ipv6| remotes.iter().any(|remote| remote.is_ipv6() == ipv6);
+                let ipv4 = any(false).then(|| (Ipv4Addr::UNSPECIFIED, 0).into());
+                let ipv6 = any(true).then(|| (Ipv6Addr::UNSPECIFIED, 0).into());
+                ipv4.into_iter().chain(ipv6).collect()
+            }
+        };
+        let mut failure = None;
+        for address in families {
+            let present = self.local_sockets().towards(address).is_some_and(|socket| {
+                let bound = self.sockets[usize::from(socket.0)].as_ref().and_then(|s| s.local_address().ok());
+                self.local.is_none_or(|local| bound.is_some_and(|bound| is_bound_as(bound, local)))
+            });
+            if present {
+                continue;
+            }
+            self.sockets.retain(|socket| {
+                socket
+                    .as_ref()
+                    .and_then(|s| s.local_address().ok())
+                    .is_some_and(|a| a.is_ipv4() != address.is_ipv4())
+            });
+            match UdpEndpoint::bind(address) {
+                Ok(socket) => self.sockets.push(Some(socket)),
+                Err(error) => {
+                    failure =
+                        Some(Error::from_io(ErrorKind::Socket, &format!("binding to {address}"), &error));
+                }
+            }
+        }
+        // A host without IPv6 still reaches the server's IPv4 address.
+        match failure {
+            Some(failure) if self.sockets.is_empty() => Err(failure),
+            _ => Ok(()),
+        }
+    }
+
+    /// Which socket serves which address family.
+    pub(super) fn local_sockets(&self) -> LocalSockets {
+        let mut sockets = LocalSockets::default();
+        for (index, socket) in self.sockets.iter().enumerate() {
+            let Some(socket) = socket else { continue };
+            let index = Some(SocketIndex(index as u16));
+            if socket.takes_ipv4() {
+                sockets.ipv4 = index;
+            }
+            if socket.takes_ipv6() {
+                sockets.ipv6 = index;
+            }
+        }
+        sockets
+    }
+}
+
+/// Whether a socket bound to `bound` is what a caller who asks for `local` wants.
+fn is_bound_as(bound: SocketAddr, local: SocketAddr) -> bool {
+    bound.ip() == local.ip() && (local.port() == 0 || bound.port() == local.port())
+}

@@ -1,0 +1,428 @@
+//! The rendezvous server, embedded.
+
+use std::ffi::{CStr, c_char};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
+
+use super::address::hp_addr;
+use super::client::{HP_DIALECT_AUTO, HP_DIALECT_NATIVE, HP_DIALECT_PLAIN};
+use super::error::{Failure, guard_with, hp_error, is_valid, report, status_of};
+use super::guard::{guard, guard_or, is_struct_size_of, write_sized};
+use super::status::hp_status::{self, *};
+use crate::server::{ServerHandle, parse_address};
+use crate::{DialectPolicy, Server, ServerConfig};
+
+/// A rendezvous server.
+pub struct hp_server {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    state: Mutex<State>,
+    /// Held by hp_server_run as long as it runs.
+    running: Mutex<()>,
+}
+
+struct State {
+    config: ServerConfig,
+    /// Bound, and not running yet.
+    bound: Option<Server>,
+    /// From binding on.
+    handle: Option<ServerHandle>,
+    local: hp_addr,
+    stopped: bool,
+}
+
+impl State {
+    fn bind(&mut self) -> Result<(), Failure> {
+        if self.handle.is_none() {
+            let server = Server::bind(&self.config)?;
+            self.local = server.local_address()?.into();
+            self.handle = Some(server.handle());
+            self.bound = Some(server);
+        }
+        Ok(())
+    }
+
+    /// The settings, as long as they can be changed.
+    fn unbound_config(&mut self) -> Result<&mut ServerConfig, Failure> {
+        if self.handle.is_some() { Err(HP_STATUS_BUSY.into()) } else { Ok(&mut self.config) }
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stop(&self) {
+        let mut state = self.state();
+        state.stopped = true;
+        if let Some(handle) = &state.handle {
+            handle.stop();
+        }
+    }
+}
+
+/// What a server has counted. The caller sets struct_size (HP_SERVER_COUNTERS_INIT does).
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct hp_server_counters {
+    /// sizeof(hp_server_counters), set by the caller.
+    pub struct_size: u32,
+    /// 0.
+    pub reserved: u32,
+    /// Datagrams received.
+    pub received: u64,
+    /// Datagrams sent.
+    pub sent: u64,
+    /// Received datagrams that were nothing the server answers.
+    pub dropped: u64,
+    /// Registrations that had to show a cookie first.
+    pub challenged: u64,
+    /// Datagrams that the kernel did not take.
+    pub send_failed: u64,
+    /// Registrations now.
+    pub endpoints: u64,
+    /// Sessions now.
+    pub sessions: u64,
+    /// Native clients that registered.
+    pub native_joined: u64,
+    /// Plain clients that registered.
+    pub plain_joined: u64,
+    /// Clients that said goodbye or were replaced.
+    pub left: u64,
+    /// Clients that fell silent.
+    pub expired: u64,
+    /// Registrations refused for a limit or a taken peer ID.
+    pub refused: u64,
+}
+
+/// Runs `body` on a server.
+///
+/// # Safety
+/// `server` is NULL or a live server.
+unsafe fn with_state(
+    server: *const hp_server,
+    body: impl FnOnce(&mut State) -> Result<(), Failure>,
+) -> hp_status {
+    // SAFETY: NULL or live by the caller's promise.
+    guard(|| match unsafe { server.as_ref() } {
+        Some(server) => status_of(body(&mut server.inner.state())),
+        None => HP_STATUS_INVALID_ARGUMENT,
+    })
+}
+
+/// Makes a server, which does nothing before hp_server_run.
+///
+/// address: where to listen, UTF-8, NUL-terminated: "host:port", or ":port" for all addresses of IPv6 and IPv4; NULL is
+/// ":5000"; with port 0 the system chooses one. out: the server, to be freed with hp_server_free; NULL on failure.
+/// error: NULL or details.
+/// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_INVALID_SERVER, HP_STATUS_PANIC. Any thread. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hp_server_new(
+    address: *const c_char,
+    out: *mut *mut hp_server,
+    error: *mut hp_error,
+) -> hp_status {
+    // SAFETY: the caller's promises about the pointers are those of the functions called.
+    unsafe {
+        guard_with(error, || {
+            if let Some(out) = out.as_mut() {
+                *out = std::ptr::null_mut();
+            }
+            if !is_valid(error) {
+                return HP_STATUS_INVALID_ARGUMENT;
+            }
+            let result = (|| {
+                if out.is_null() {
+                    return Err(HP_STATUS_INVALID_ARGUMENT.into());
+                }
+                let mut config = ServerConfig::default();
+                if !address.is_null() {
+                    let text = CStr::from_ptr(address).to_str().map_err(|_| HP_STATUS_INVALID_SERVER)?;
+                    config.address = parse_address(text)?;
+                }
+                let local = hp_addr::default();
+                let state = State { config, bound: None, handle: None, local, stopped: false };
+                let inner = Inner { state: Mutex::new(state), running: Mutex::new(()) };
+                *out = Box::into_raw(Box::new(hp_server { inner: Arc::new(inner) }));
+                Ok(())
+            })();
+            report(error, result)
+        })
+    }
+}
+
+/// Frees a server: stops it, waits until an hp_server_run in another thread has returned, and closes its sockets. NULL is a
+/// no-op. No other call may begin on the server once this one has. Any thread, but not from within a callback. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hp_server_free(server: *mut hp_server) {
+    guard_or((), || {
+        if server.is_null() {
+            return;
+        }
+        // SAFETY: made by hp_server_new and freed once, by the caller's promise.
+        let server = unsafe { Box::from_raw(server) };
+        let inner = server.inner;
+        inner.stop();
+        drop(inner.running.lock().unwrap_or_else(PoisonError::into_inner));
+        // The run has ended; its thread needs a moment to let go, after which dropping closes everything.
+        while Arc::strong_count(&inner) > 1 {
+            std::thread::yield_now();
+        }
+    });
+}
+
+/// Sets which dialects are served: HP_DIALECT_AUTO (both, the default), HP_DIALECT_NATIVE or HP_DIALECT_PLAIN.
+/// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY (it is bound already), HP_STATUS_PANIC.
+/// Any thread. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hp_server_set_dialect(server: *mut hp_server, dialect: i32) -> hp_status {
+    let policy = match dialect {
+        HP_DIALECT_AUTO => DialectPolicy::Auto,
+        HP_DIALECT_NATIVE => DialectPolicy::Native,
+        HP_DIALECT_PLAIN => DialectPolicy::Plain,
+        _ => return HP_STATUS_INVALID_ARGUMENT,
+    };
+    // SAFETY: the caller promises that the server is NULL or live.
+    unsafe {
+        with_state(server, |state| {
+            state.unbound_config()?.policy = policy;
+            Ok(())
+        })
+    }
+}
+
+/// Sets how many threads serve, 1 to 64: one per core, at most 4, at first.
+/// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY (it is bound already), HP_STATUS_PANIC.
+/// Any thread. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hp_server_set_workers(server: *mut hp_server, workers: u32) -> hp_status {
+    // SAFETY: the caller promises that the server is NULL or live.
+    unsafe {
+        with_state(server, |state| {
+            let config = state.unbound_config()?;
+            *config = ServerConfig { workers: workers as usize, ..config.clone() }.checked()?;
+            Ok(())
+        })
+    }
+}
+
+/// Sets the most registrations at a time, at least 64: 1048576 at first.
+/// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY (it is bound already), HP_STATUS_PANIC.
+/// Any thread. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hp_server_set_max_endpoints(server: *mut hp_server, endpoints: u64) -> hp_status {
+    // SAFETY: the caller promises that the server is NULL or live.
+    unsafe {
+        with_state(server, |state| {
+            let config = state.unbound_config()?;
+            let max_endpoints = usize::try_from(endpoints).unwrap_or(usize::MAX);
+            *config = ServerConfig { max_endpoints, ..config.clone() }.checked()?;
+            Ok(())
+        })
+    }
+}
+
+/// Sets after how much silence a plain client is forgotten, in milliseconds: 40000 at first; negative: never. Also while the
+/// server runs, for present clients, too.
+/// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT (server is NULL), HP_STATUS_PANIC. Any thread. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hp_server_set_plain_expiry_ms(server: *mut hp_server, expiry_ms: i64) -> hp_status {
+    let expiry = u64::try_from(expiry_ms).ok().map(Duration::from_millis);
+    // SAFETY: the caller promises that the server is NULL or live.
+    unsafe {
+        with_state(server, |state| {
+            state.config.plain_expiry = expiry;
+            if let Some(handle) = &state.handle {
+                handle.set_plain_expiry(expiry);
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Sets the longest session ID that a plain client may use, 1 to 1024 bytes: 1024 at first. Also while the server runs.
+/// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_PANIC. Any thread. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hp_server_set_max_plain_id_len(server: *mut hp_server, len: u32) -> hp_status {
+    // SAFETY: the caller promises that the server is NULL or live.
+    unsafe {
+        with_state(server, |state| {
+            let max_plain_id_len = len as usize;
+            state.config = ServerConfig { max_plain_id_len, ..state.config.clone() }.checked()?;
+            match &state.handle {
+                Some(handle) => Ok(handle.set_max_plain_id_len(max_plain_id_len)?),
+                None => Ok(()),
+            }
+        })
+    }
+}
+
+/// Binds the sockets, so that errors show and the port is known before hp_server_run, which otherwise does it. Clients'
+/// datagrams wait in them. Does nothing on a server that is bound already. error: NULL or details.
+/// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_SOCKET, HP_STATUS_PANIC. Any thread. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hp_server_bind(server: *mut hp_server, error: *mut hp_error) -> hp_status {
+    // SAFETY: the caller promises that the server is NULL or live, and error NULL or an hp_error.
+    unsafe {
+        guard_with(error, || {
+            if !is_valid(error) {
+                return HP_STATUS_INVALID_ARGUMENT;
+            }
+            let result = match server.as_ref() {
+                Some(server) => server.inner.state().bind(),
+                None => Err(HP_STATUS_INVALID_ARGUMENT.into()),
+            };
+            report(error, result)
+        })
+    }
+}
+
+/// The address that a bound server listens on. out: written on success, else zeroed.
+/// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_NOT_FOUND (it is not bound yet), HP_STATUS_PANIC.
+/// Any thread. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hp_server_local_addr(server: *const hp_server, out: *mut hp_addr) -> hp_status {
+    // SAFETY: the caller promises that the server is NULL or live, and out NULL or writable.
+    unsafe {
+        let Some(out) = out.as_mut() else { return HP_STATUS_INVALID_ARGUMENT };
+        *out = hp_addr::default();
+        with_state(server, |state| {
+            if state.handle.is_none() {
+                return Err(HP_STATUS_NOT_FOUND.into());
+            }
+            *out = state.local;
+            Ok(())
+        })
+    }
+}
+
+/// Serves, in this thread and others that it starts and ends, until hp_server_stop. A server that was stopped stays stopped:
+/// running it again returns HP_STATUS_OK at once. error: NULL or details.
+/// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_SOCKET, HP_STATUS_BUSY (it is running), HP_STATUS_POISONED,
+/// HP_STATUS_PANIC. One thread at a time per server. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hp_server_run(server: *mut hp_server, error: *mut hp_error) -> hp_status {
+    // SAFETY: the caller promises that the server is NULL or live, and error NULL or an hp_error. The run holds its own
+    // reference to the server's inner part, so that a free in another thread can wait for it.
+    unsafe {
+        guard_with(error, || {
+            if !is_valid(error) {
+                return HP_STATUS_INVALID_ARGUMENT;
+            }
+            let Some(server) = server.as_ref() else {
+                return report(error, Err(HP_STATUS_INVALID_ARGUMENT.into()));
+            };
+            let inner = Arc::clone(&server.inner);
+            let running = match inner.running.try_lock() {
+                Ok(running) => running,
+                Err(TryLockError::WouldBlock) => return report(error, Err(HP_STATUS_BUSY.into())),
+                Err(TryLockError::Poisoned(_)) => return report(error, Err(HP_STATUS_POISONED.into())),
+            };
+            let status = report(error, run(&inner));
+            drop(running);
+            status
+        })
+    }
+}
+
+fn run(inner: &Inner) -> Result<(), Failure> {
+    let server = {
+        let mut state = inner.state();
+        if state.stopped {
+            return Ok(());
+        }
+        state.bind()?;
+        state.bound.take()
+    };
+    // Without one, it has ended for an error already.
+    match server {
+        Some(server) => Ok(server.run()?),
+        None => Ok(()),
+    }
+}
+
+/// Has hp_server_run return within 50 ms; before it, it will return at once. NULL is a no-op. Any thread, any number of times.
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hp_server_stop(server: *const hp_server) {
+    guard_or((), || {
+        // SAFETY: NULL or live by the caller's promise.
+        if let Some(server) = unsafe { server.as_ref() } {
+            server.inner.stop();
+        }
+    });
+}
+
+/// What a server has counted since it was bound.
+///
+/// out: its struct_size is set by the caller (HP_SERVER_COUNTERS_INIT); the rest is zeroed on entry and written on success.
+/// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_NOT_FOUND (it is not bound yet), HP_STATUS_PANIC.
+/// Any thread. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hp_server_get_counters(
+    server: *const hp_server,
+    out: *mut hp_server_counters,
+) -> hp_status {
+    // SAFETY: the caller promises that the server is NULL or live, and out NULL or writable.
+    unsafe {
+        if out.is_null() || !is_struct_size_of::<hp_server_counters>((*out).struct_size) {
+            return HP_STATUS_INVALID_ARGUMENT;
+        }
+        let size = (*out).struct_size;
+        out.cast::<u8>().add(size_of::<u32>()).write_bytes(0, size as usize - size_of::<u32>());
+        with_state(server, |state| {
+            let counted = state.handle.as_ref().ok_or(HP_STATUS_NOT_FOUND)?.counters();
+            let value = hp_server_counters {
+                struct_size: size,
+                reserved: 0,
+                received: counted.received,
+                sent: counted.sent,
+                dropped: counted.dropped,
+                challenged: counted.challenged,
+                send_failed: counted.send_failed,
+                endpoints: counted.endpoints,
+                sessions: counted.sessions,
+                native_joined: counted.registry.native_joined,
+                plain_joined: counted.registry.plain_joined,
+                left: counted.registry.left,
+                expired: counted.registry.expired,
+                refused: counted.registry.refused,
+            };
+            write_sized(&value, out, size);
+            Ok(())
+        })
+    }
+}
+
+/// The endpoints of all present registrations, in no order.
+///
+/// out: room for capacity of them; NULL with 0. count: set to how many there are, also if they do not fit.
+/// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUFFER_TOO_SMALL (as many as fit were written),
+/// HP_STATUS_NOT_FOUND (it is not bound yet), HP_STATUS_PANIC. Any thread. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hp_server_endpoints(
+    server: *const hp_server,
+    out: *mut hp_addr,
+    capacity: usize,
+    count: *mut usize,
+) -> hp_status {
+    // SAFETY: the caller promises that the server is NULL or live, count NULL or writable, and out room for `capacity`.
+    unsafe {
+        let Some(count) = count.as_mut() else { return HP_STATUS_INVALID_ARGUMENT };
+        *count = 0;
+        if out.is_null() && capacity > 0 {
+            return HP_STATUS_INVALID_ARGUMENT;
+        }
+        with_state(server, |state| {
+            let endpoints = state.handle.as_ref().ok_or(HP_STATUS_NOT_FOUND)?.endpoints();
+            *count = endpoints.len();
+            for (at, endpoint) in endpoints.iter().take(capacity).enumerate() {
+                out.add(at).write((*endpoint).into());
+            }
+            if endpoints.len() > capacity { Err(HP_STATUS_BUFFER_TOO_SMALL.into()) } else { Ok(()) }
+        })
+    }
+}
