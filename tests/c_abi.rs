@@ -166,6 +166,20 @@ fn versions_of_header_library_soname_and_package_agree() {
 }
 
 #[test]
+fn every_export_is_misused_somewhere() {
+    let programs = ["misuse", "misuse_peers", "addr", "server", "give_socket"];
+    let sources =
+        programs.map(|name| std::fs::read_to_string(root().join(format!("tests/c/{name}.c"))).unwrap());
+    for export in declared_functions(&header()) {
+        let call = format!("{export}(");
+        assert!(
+            sources.iter().any(|source| source.contains(&call)),
+            "{export}: none of {programs:?} calls it"
+        );
+    }
+}
+
+#[test]
 fn misuse_is_answered_with_its_status() {
     let server = TestServer::start(DialectPolicy::Auto);
     run_in_every_way("misuse", |way| {
@@ -178,6 +192,37 @@ fn misuse_is_answered_with_its_status() {
 fn misuse_of_what_a_call_leaves_is_answered_with_its_status() {
     let server = TestServer::start(DialectPolicy::Auto);
     run_in_every_way("misuse_peers", |_| vec![server.address.to_string(), id()]);
+}
+
+#[test]
+fn embedded_server_lives_as_promised_and_answers_misuse_with_its_status() {
+    run_in_every_way("server", |way| vec![if way == Way::Valgrind { "12" } else { "60" }.into()]);
+}
+
+#[test]
+fn embedded_server_serves_plain_clients_and_those_of_its_own_process() {
+    run_in_every_way("server_clients", |_| vec![id()]);
+}
+
+/// Servers for `give_socket`, and its arguments.
+fn servers_of_both_families() -> ([TestServer; 2], Vec<String>) {
+    let at = |address: &str| TestServer::start_at(address.parse().unwrap(), DialectPolicy::Auto);
+    let servers = ["127.0.0.1:0", "[::1]:0"].map(at);
+    let addresses = servers.iter().map(|server| server.address.to_string()).collect();
+    (servers, addresses)
+}
+
+#[test]
+fn given_sockets_carry_holes_and_cancellations_are_taken_back() {
+    let (_servers, addresses) = servers_of_both_families();
+    run_in_every_way("give_socket", |_| [addresses.clone(), vec![id()]].concat());
+}
+
+#[test]
+#[ignore = "the library closes it, and later closes whatever has got its number since"]
+fn client_that_is_given_what_it_has_keeps_it() {
+    let (_servers, addresses) = servers_of_both_families();
+    run_in_every_way("give_socket", |_| [addresses.clone(), vec![id(), "again".into()]].concat());
 }
 
 #[test]

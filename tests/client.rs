@@ -76,6 +76,19 @@ fn taken_socket_is_blocking_close_on_exec_and_unconnected() {
 }
 
 #[test]
+fn server_that_refuses_the_native_dialect_is_spoken_to_in_plain() {
+    let server = TestServer::start(DialectPolicy::Plain);
+    for policies in [&[DialectPolicy::Auto; 2][..], &[DialectPolicy::Auto, DialectPolicy::Plain]] {
+        for (_, peers) in meet(&server, policies) {
+            assert_eq!(peers.len(), 1);
+        }
+    }
+    let mut client = server.client();
+    client.set_dialect(DialectPolicy::Native);
+    assert_eq!(kind(client.connect(&unique_id(), 1)), ErrorKind::DialectMismatch);
+}
+
+#[test]
 fn every_mix_of_dialects_meets_through_one_server() {
     use DialectPolicy::{Auto, Native, Plain};
     let server = TestServer::start(Auto);

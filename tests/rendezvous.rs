@@ -510,3 +510,91 @@ fn news_reaches_a_member_whose_acknowledgements_were_lost_at_once() {
     world.join(Profile::default());
     assert_eq!(present(&world.events(a)).len(), 2, "both that it missed, without any time having passed");
 }
+
+/// Plain members are sent nothing for an hour, so that all timers are those of expiry.
+fn without_keep_alives() -> World {
+    World::new(ShardConfig { plain_keep_alive: seconds(3600), ..ShardConfig::default() })
+}
+
+#[test]
+fn present_plain_clients_expire_by_a_new_time() {
+    // Shorter than the default, longer, and so short that it is over.
+    for expiry in [seconds(5), seconds(300), seconds(2)] {
+        let mut world = without_keep_alives();
+        world.plain_list(endpoint(1));
+        let seen = world.now;
+        world.now += seconds(3);
+        world.shard.set_plain_expiry(expiry, world.now);
+        let due = (seen + expiry).max(world.now);
+        assert_eq!(world.shard.poll_timeout(), Some(due));
+        if due > world.now {
+            world.pass_without_clients(due - world.now - Duration::from_millis(1));
+            assert_eq!(world.shard.population().0, 1);
+        }
+        world.pass_without_clients(due - world.now);
+        assert_eq!((world.shard.population(), world.shard.counters().expired), ((0, 0), 1));
+        // Who comes later has the same time, and again whenever he asks.
+        world.plain_list(endpoint(2));
+        world.now += expiry / 2;
+        world.plain_list(endpoint(2));
+        let due = world.now + expiry;
+        world.pass_without_clients(expiry / 2);
+        assert_eq!((world.shard.population().0, world.shard.poll_timeout()), (1, Some(due)));
+    }
+}
+
+#[test]
+fn changes_of_the_plain_expiry_leave_one_timer_for_each_member_and_none_behind() {
+    let mut world = without_keep_alives();
+    let first = world.now;
+    for member in 1..=3 {
+        world.plain_list(endpoint(member));
+        world.now += seconds(1);
+    }
+    for _ in 0..100 {
+        for expiry in [seconds(5), seconds(300), seconds(40)] {
+            world.shard.set_plain_expiry(expiry, world.now);
+            assert_eq!(world.shard.poll_timeout(), Some(first + expiry));
+        }
+    }
+    // How many there are shows in no other way.
+    assert_eq!(format!("{:?}", world.shard).matches("Expire)").count(), 3);
+    world.pass_without_clients(seconds(40));
+    assert_eq!((world.shard.population().0, world.shard.counters().expired), (0, 3));
+    world.pass_without_clients(seconds(3600));
+    assert_eq!(world.shard.poll_timeout(), None);
+}
+
+#[test]
+fn natives_hear_of_a_plain_client_that_a_new_time_ends_and_have_their_own_time() {
+    let mut world = World::new(ShardConfig::default());
+    let native = world.join(Profile::default());
+    world.plain_list(endpoint(100));
+    world.pass(seconds(2));
+    assert_eq!(present(&world.events(native)).len(), 1);
+    world.shard.set_plain_expiry(seconds(1), world.now);
+    world.pass(seconds(58));
+    assert!(matches!(world.events(native)[..], [RendezvousEvent::Left { .. }]));
+    world.shard.set_plain_expiry(seconds(1 << 32), world.now);
+    world.pass_without_clients(seconds(15));
+    assert_eq!((world.shard.population(), world.shard.counters().expired), ((0, 0), 2));
+}
+
+#[test]
+fn longest_plain_id_is_held_to_at_its_edges() {
+    let mut world = World::new(ShardConfig::default());
+    let admits = |gate: &Gate, len| {
+        let (datagram, mut buffer) = (vec![b'i'; len], [0; 1200]);
+        let verdict = gate.judge(Instant::now(), endpoint(1), &datagram, &mut Writer::new(&mut buffer));
+        matches!(verdict, Verdict::Admit(_))
+    };
+    assert!(admits(&world.gate, 1024) && !admits(&world.gate, 1025), "the default");
+    for (len, longest) in [(17, 17), (1024, 1024), (1, 1), (usize::MAX, 1024), (2, 2)] {
+        world.gate.set_max_plain_id_len(len);
+        assert!(admits(&world.gate, 1) && admits(&world.gate, longest), "{len}");
+        assert!(!admits(&world.gate, longest + 1) && !admits(&world.gate, 0), "{len}");
+    }
+    // A native registration is longer, and no plain ID.
+    world.join(Profile::default());
+    assert_eq!(world.shard.population().0, 1);
+}

@@ -46,6 +46,7 @@ static void all_are_busy(hp_client *client)
     sock = 0;
     CHECK_STATUS(HP_STATUS_BUSY, hp_socket_take(client, 0, &sock));
     CHECK(sock == HP_INVALID_SOCKET);
+    CHECK_STATUS(HP_STATUS_BUSY, hp_client_give_socket(client, HP_INVALID_SOCKET));
     CHECK_STATUS(HP_STATUS_BUSY, hp_early_receive(client, buffer, sizeof buffer, &len, &source, &index));
     CHECK(len == 0 && index == 0 && all_bytes(&source, sizeof source, 0));
 }

@@ -1,7 +1,7 @@
 /*
  * Every export with what a careless caller may pass: each pointer NULL in turn, lengths and numbers out of range, structs
  * of another version's size, buffers one byte short. Each gets its status, and outputs never keep what was in them. What
- * needs peers or sockets first is in misuse_peers.c.
+ * needs peers or sockets first is in misuse_peers.c, sockets of the caller's in give_socket.c, servers in server.c.
  *
  *   misuse SERVER [descriptors]
  *

@@ -16,6 +16,7 @@ static void is_poisoned(hp_client *client)
     hp_counters counters = HP_COUNTERS_INIT;
     hp_socket_t sock = 0;
     hp_addr addr;
+    char text[HP_ADDR_TEXT_LEN];
     uint8_t buffer[16];
     size_t len = 99;
     const uint8_t *id = (const uint8_t *)"id";
@@ -37,9 +38,13 @@ static void is_poisoned(hp_client *client)
     CHECK(sock == HP_INVALID_SOCKET);
     CHECK_STATUS(HP_STATUS_POISONED, hp_socket_take(client, 0, &sock));
     CHECK(sock == HP_INVALID_SOCKET);
+    int given = bind_loopback(text);
+    CHECK_STATUS(HP_STATUS_POISONED, hp_client_give_socket(client, given));
+    CHECK(close(given) == 0);
     CHECK_STATUS(HP_STATUS_POISONED, hp_early_receive(client, buffer, sizeof buffer, &len, NULL, NULL));
     CHECK(len == 0);
     hp_cancel(client);
+    hp_cancel_clear(client);
 }
 
 int main(int argc, char **argv)

@@ -11,8 +11,8 @@ use crate::proto::types::{
     Candidate, CandidateKind, DialectPolicy, PeerDialect, PeerId, SocketIndex, Transmit,
 };
 use crate::proto::wire::{
-    Attributes, Challenge, Entry, Leave, LeaveReason, Message, Presence, Profile, RefusedReason, Register,
-    UpdateBlock, plain,
+    Attributes, Challenge, Entry, Leave, LeaveReason, Message, Presence, Profile, Refused, RefusedReason,
+    Register, UpdateBlock, plain,
 };
 use crate::proto::{LookupKey, Rng};
 
@@ -243,7 +243,12 @@ impl RendezvousClient {
             let servers: Vec<_> = self.config.servers.iter().map(|(_, address)| *address).collect();
             self.other_family = OtherFamily::of(&servers, server, now, self.config.retry);
         }
-        if !self.native_server {
+        // Who knows our token and refuses the dialect says that it speaks plain, and is believed when it does.
+        let speaks_native = !matches!(
+            *message,
+            Message::Refused(Refused { reason: Some(RefusedReason::DialectRefused), .. })
+        );
+        if !self.native_server && speaks_native {
             self.native_server = true;
             if self.is_plain() {
                 self.events.push_back(RendezvousEvent::PlainListForged);
@@ -298,7 +303,10 @@ impl RendezvousClient {
                     }
                 }
                 Some(RefusedReason::DialectRefused) if self.config.policy == DialectPolicy::Auto => {
-                    self.state = State::Plain { next: now, list: Vec::new() };
+                    if matches!(self.state, State::Registering { .. }) {
+                        self.native_server = false;
+                        self.state = State::Plain { next: now, list: Vec::new() };
+                    }
                 }
                 Some(reason) => self.events.push_back(RendezvousEvent::Refused(reason)),
                 None => {}

@@ -1,0 +1,355 @@
+//go:build cgo
+
+package holepunch
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// A Client opens holes to peers by way of a rendezvous server. Its methods may
+// be called from any goroutine; calls wait for each other.
+type Client struct {
+	native nativeClient
+	// turn holds a token while a method uses native.
+	turn   chan struct{}
+	closed chan struct{}
+	once   sync.Once
+
+	timeout time.Duration
+	given   *net.UDPConn
+	taken   map[uint32]*net.UDPConn
+}
+
+// NewClient makes a client of the rendezvous server at "host:port". The host is
+// looked up by each [Client.Connect]. The client is to be closed after use.
+func NewClient(server string, options ...Option) (*Client, error) {
+	native, err := newNativeClient(server)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{
+		native:  native,
+		turn:    make(chan struct{}, 1),
+		closed:  make(chan struct{}),
+		timeout: DefaultTimeout,
+	}
+	runtime.SetFinalizer(c, (*Client).Close)
+	if err := c.Configure(options...); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// Configure changes settings for the calls to come.
+func (c *Client) Configure(options ...Option) error {
+	var s settings
+	for _, option := range options {
+		option(&s)
+	}
+	return c.use("configure", func() error {
+		if s.timeout != nil {
+			c.timeout = *s.timeout
+		}
+		if s.serverRetry != nil {
+			if err := c.native.setServerRetry(*s.serverRetry); err != nil {
+				return err
+			}
+		}
+		if s.peerRetry != nil {
+			if err := c.native.setPeerRetry(*s.peerRetry); err != nil {
+				return err
+			}
+		}
+		if s.local != nil {
+			if err := c.native.setLocalAddr(*s.local); err != nil {
+				return err
+			}
+		}
+		if s.dialect != nil {
+			if err := c.native.setDialect(*s.dialect); err != nil {
+				return err
+			}
+		}
+		if s.socket != nil {
+			return c.give(s.socket)
+		}
+		return nil
+	})
+}
+
+// give gives the library a duplicate: the descriptor itself belongs to package
+// net, which will close it.
+func (c *Client) give(socket *net.UDPConn) error {
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return err
+	}
+	const op = "use the socket"
+	var fd uintptr
+	var errno syscall.Errno
+	if err := raw.Control(func(own uintptr) {
+		fd, _, errno = syscall.Syscall(syscall.SYS_FCNTL, own, syscall.F_DUPFD_CLOEXEC, 0)
+	}); err != nil {
+		return &Error{Op: op, Err: ErrClosed}
+	}
+	if errno != 0 {
+		return &Error{Op: op, Err: ErrSocket, Errno: errno, message: errno.Error()}
+	}
+	if err := c.native.giveSocket(int(fd)); err != nil {
+		return err
+	}
+	c.given, c.taken = socket, nil
+	return nil
+}
+
+// isOpen tells whether a socket was not closed: the library's duplicate of it
+// does not show that.
+func isOpen(socket *net.UDPConn) bool {
+	raw, err := socket.SyscallConn()
+	return err == nil && raw.Control(func(uintptr) {}) == nil
+}
+
+// Connect meets others that connect with the same id, 1 to [MaxSessionIDLen]
+// bytes, and opens a hole to each. It returns when holes to at least that many
+// peers, 1 to [MaxPeers], are open, the context is done or time is up.
+//
+// If it fails it returns, beside the error, the peers that were found so far;
+// [Client.ConnectPeers] can go on with them.
+func (c *Client) Connect(ctx context.Context, id []byte, peers int) ([]Peer, error) {
+	return c.call(ctx, "connect", func() error { return c.native.connect(id, peers) })
+}
+
+// ConnectPeers opens holes to peers at known addresses, 1 to [MaxPeers], without
+// the server: it goes on after [Client.Connect] timed out, or serves programs
+// with signalling of their own. Both sides must call it. It returns when holes
+// to all of them are open, the context is done or time is up.
+func (c *Client) ConnectPeers(ctx context.Context, id []byte, addrs []netip.AddrPort) ([]Peer, error) {
+	return c.call(ctx, "connect to peers", func() error { return c.native.connectPeers(id, addrs) })
+}
+
+// deadlineGrace is how long a call may take to notice by itself that its
+// context's deadline has come: its own error says more.
+const deadlineGrace = 20 * time.Millisecond
+
+// call runs a call that a context can end, and returns the peers it has found.
+func (c *Client) call(ctx context.Context, op string, run func() error) ([]Peer, error) {
+	if err := c.begin(ctx, op); err != nil {
+		return nil, err
+	}
+	defer c.end()
+	if c.given != nil && !isOpen(c.given) {
+		return nil, &Error{Op: op, Err: ErrClosed}
+	}
+	timeout := c.timeout
+	if deadline, ok := ctx.Deadline(); ok {
+		left := time.Until(deadline)
+		if left < 0 {
+			left = 0
+		}
+		if timeout < 0 || left < timeout {
+			timeout = left
+		}
+	}
+	if err := c.native.setTimeout(timeout); err != nil {
+		return nil, err
+	}
+	c.taken = nil
+
+	done, watched := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(watched)
+		c.cancelWhenDone(ctx, done)
+	}()
+	err := run()
+	close(done)
+	<-watched
+	// The call may have ended just before it was canceled.
+	c.native.clearCancel()
+
+	peers := c.native.peers()
+	if e, ok := err.(*Error); ok {
+		if e.Err == ErrCanceled {
+			e.context = ctx.Err()
+			e.message = ""
+			if e.context == nil {
+				e.Err = ErrClosed
+			}
+		}
+		return peers, e
+	}
+	return peers, err
+}
+
+func (c *Client) cancelWhenDone(ctx context.Context, done <-chan struct{}) {
+	select {
+	case <-done:
+		return
+	case <-c.closed:
+	case <-ctx.Done():
+		if ctx.Err() == context.DeadlineExceeded {
+			grace := time.NewTimer(deadlineGrace)
+			defer grace.Stop()
+			select {
+			case <-done:
+				return
+			case <-c.closed:
+			case <-grace.C:
+			}
+		}
+	}
+	c.native.cancel()
+}
+
+// begin waits for this call's turn.
+func (c *Client) begin(ctx context.Context, op string) error {
+	if err := ctx.Err(); err != nil {
+		return contextError(op, err)
+	}
+	select {
+	case c.turn <- struct{}{}:
+	case <-c.closed:
+		return &Error{Op: op, Err: ErrClosed}
+	case <-ctx.Done():
+		return contextError(op, ctx.Err())
+	}
+	select {
+	case <-c.closed:
+		c.end()
+		return &Error{Op: op, Err: ErrClosed}
+	default:
+		return nil
+	}
+}
+
+func (c *Client) end() {
+	<-c.turn
+	runtime.KeepAlive(c)
+}
+
+func contextError(op string, err error) error {
+	message := ""
+	if err == context.DeadlineExceeded {
+		message = "the context's deadline had passed"
+	}
+	return &Error{Op: op, Err: ErrCanceled, message: message, context: err}
+}
+
+// use runs a short piece of work in turn.
+func (c *Client) use(op string, work func() error) error {
+	if err := c.begin(context.Background(), op); err != nil {
+		return err
+	}
+	defer c.end()
+	return work()
+}
+
+// TakeUDPConn moves the socket that a peer's hole belongs to from the client to
+// the caller, for good: nothing of the library touches it any more. Peers may
+// share a socket; for each of them the same one is returned, to be closed once.
+// One that was given by [WithUDPConn] is returned as it was given.
+//
+// It is unconnected. Drop what [IsControlPacket] holds for, and read
+// [Client.EarlyDatagrams] first.
+func (c *Client) TakeUDPConn(peer Peer) (*net.UDPConn, error) {
+	var socket *net.UDPConn
+	err := c.use("take a socket", func() (err error) {
+		if socket = c.taken[peer.socket]; socket != nil {
+			return nil
+		}
+		if c.given != nil {
+			// The library keeps its duplicate for calls to come.
+			_, err = c.native.lendSocket(peer.socket)
+			socket = c.given
+		} else {
+			socket, err = c.take(peer.socket)
+		}
+		if err != nil {
+			socket = nil
+			return err
+		}
+		if c.taken == nil {
+			c.taken = make(map[uint32]*net.UDPConn)
+		}
+		c.taken[peer.socket] = socket
+		return nil
+	})
+	return socket, err
+}
+
+func (c *Client) take(index uint32) (*net.UDPConn, error) {
+	fd, err := c.native.takeSocket(index)
+	if err != nil {
+		return nil, err
+	}
+	file := os.NewFile(fd, "holepunch")
+	defer file.Close() // FilePacketConn makes a duplicate.
+	conn, err := net.FilePacketConn(file)
+	if err != nil {
+		return nil, err
+	}
+	socket, ok := conn.(*net.UDPConn)
+	if !ok {
+		conn.Close()
+		return nil, &Error{Op: "take a socket", Err: ErrSocket}
+	}
+	return socket, nil
+}
+
+// Control lends the descriptor of the socket that a peer's hole belongs to, for
+// the time of the call of f, as [syscall.RawConn] does. The socket stays the
+// client's.
+func (c *Client) Control(peer Peer, f func(fd uintptr)) error {
+	return c.use("use a socket", func() error {
+		fd, err := c.native.lendSocket(peer.socket)
+		if err == nil {
+			f(fd)
+		}
+		return err
+	})
+}
+
+// EarlyDatagrams returns what peers' programs sent before the last call had
+// returned: while it was still connecting to others, or waiting for a peer's
+// last word. They came before those that are in the socket. Each is returned
+// once.
+func (c *Client) EarlyDatagrams() []Datagram {
+	var early []Datagram
+	_ = c.use("read early datagrams", func() error {
+		for datagram, ok := c.native.early(); ok; datagram, ok = c.native.early() {
+			early = append(early, datagram)
+		}
+		return nil
+	})
+	return early
+}
+
+// Counters returns what the last call has counted.
+func (c *Client) Counters() Counters {
+	var counters Counters
+	_ = c.use("read the counters", func() error {
+		counters = c.native.counters()
+		return nil
+	})
+	return counters
+}
+
+// Close ends a running call and closes the sockets that were not taken. It
+// always returns nil.
+func (c *Client) Close() error {
+	c.once.Do(func() {
+		close(c.closed)
+		c.turn <- struct{}{}
+		c.native.free()
+		<-c.turn
+		runtime.SetFinalizer(c, nil)
+	})
+	return nil
+}

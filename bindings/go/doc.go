@@ -1,0 +1,53 @@
+// Package holepunch opens UDP holes between programs behind NATs that share a
+// session ID, and hands over the working socket.
+//
+// Two programs that call [Dial] with the same rendezvous server and the same
+// ID get a connection to each other, whatever home routers stand between:
+//
+//	conn, err := holepunch.Dial(ctx, "rendezvous.example.org:5000", []byte("an ID that both sides know"))
+//	if err != nil {
+//		return err
+//	}
+//	defer conn.Close()
+//	conn.Write([]byte("hello"))
+//
+// The [Conn] carries datagrams, as UDP does: they may be lost, doubled or
+// reordered, and nothing is encrypted by this package. Run QUIC, DTLS or
+// another protocol over it, or over the bare *net.UDPConn that [Conn.UDPConn]
+// gives.
+//
+// # Groups
+//
+// A [Client] meets several peers at once and controls everything:
+//
+//	client, err := holepunch.NewClient(server, holepunch.WithDialect(holepunch.Native))
+//	...
+//	peers, err := client.Connect(ctx, id, 3)
+//	for _, peer := range peers {
+//		socket, err := client.TakeUDPConn(peer)
+//		...
+//		socket.WriteToUDPAddrPort(hello, peer.Addr)
+//	}
+//
+// Programs that read a bare socket drop datagrams for which [IsControlPacket]
+// holds, and look at [Client.EarlyDatagrams] first.
+//
+// # Contexts
+//
+// A context's cancellation ends a call at once, and its deadline is the call's
+// timeout. Without a deadline [WithTimeout] applies, 40 seconds unless set.
+//
+// # Trust
+//
+// Whoever knows the session ID is in; nobody else can open or block a hole.
+// An ID from [NewSessionID] is a secret that not even the server learns. The
+// plain dialect of the existing Go hole-punching tools, which the default
+// [Auto] falls back to, proves nothing: see [Peer.Authenticated] and [Native].
+//
+// # Linking
+//
+// The package needs cgo and libholepunch. It finds an installed one by way of
+// pkg-config; with the build tag holepunch_local it uses the one that "make
+// build" made in this package's own checkout, and with holepunch_static that
+// one's static library, for programs that need no libholepunch.so.
+package holepunch

@@ -1,0 +1,3 @@
+module holepunch.example/holepunch
+
+go 1.19

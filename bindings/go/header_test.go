@@ -1,0 +1,117 @@
+package holepunch_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"holepunch.example/holepunch"
+)
+
+// The header's copy lets the package be built without the library's sources.
+func TestHeaderIsTheLibrarys(t *testing.T) {
+	if !bytes.Equal(readFile(t, "holepunch.h"), readFile(t, "../../include/holepunch.h")) {
+		t.Error("holepunch.h differs from include/holepunch.h: copy it")
+	}
+}
+
+func readFile(t *testing.T, path string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// unused are the functions that Go programs have no need of, and why.
+var unused = map[string]string{
+	"hp_addr_parse":         "net/netip does it",
+	"hp_addr_format":        "net/netip does it",
+	"hp_addr_to_sockaddr":   "package net does it",
+	"hp_addr_from_sockaddr": "package net does it",
+	"hp_status_name":        "errors are told apart with errors.Is",
+}
+
+func TestEveryFunctionOfTheLibraryIsUsed(t *testing.T) {
+	used := make(map[string]bool)
+	for _, name := range regexp.MustCompile(`\bhp_\w+`).FindAllString(string(readFile(t, "native.go")), -1) {
+		used[name] = true
+	}
+	exported := make(map[string]bool)
+	for _, name := range strings.Fields(string(readFile(t, "../../include/holepunch.symbols"))) {
+		exported[name] = true
+		if used[name] == (unused[name] != "") {
+			t.Errorf("%s: used %t, but the reason not to is %q", name, used[name], unused[name])
+		}
+	}
+	if len(exported) < 40 {
+		t.Errorf("there are %d functions only", len(exported))
+	}
+	for name := range unused {
+		if !exported[name] {
+			t.Errorf("%s is no function of the library", name)
+		}
+	}
+}
+
+// inHeader returns the number that the header gives a name.
+func inHeader(t *testing.T, name string) int {
+	t.Helper()
+	match := regexp.MustCompile(`(?m)^#define ` + name + ` (\d+)$`).FindSubmatch(readFile(t, "holepunch.h"))
+	if match == nil {
+		t.Fatalf("the header has no %s", name)
+	}
+	number, err := strconv.Atoi(string(match[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return number
+}
+
+func TestConstantsAreTheHeaders(t *testing.T) {
+	for name, number := range map[string]int{
+		"HP_MAX_PEERS":           holepunch.MaxPeers,
+		"HP_MAX_SESSION_ID_LEN":  holepunch.MaxSessionIDLen,
+		"HP_PATH_HOST":           int(holepunch.Host),
+		"HP_PATH_REFLEXIVE":      int(holepunch.Reflexive),
+		"HP_PATH_MAPPED":         int(holepunch.Mapped),
+		"HP_PATH_PEER_REFLEXIVE": int(holepunch.PeerReflexive),
+		"HP_PATH_PREDICTED":      int(holepunch.Predicted),
+		"HP_PATH_RELAYED":        int(holepunch.Relayed),
+		"HP_DIALECT_AUTO":        int(holepunch.Auto),
+		"HP_DIALECT_NATIVE":      int(holepunch.Native),
+		"HP_DIALECT_PLAIN":       int(holepunch.Plain),
+		"HP_LOG_ERROR":           int(holepunch.LogError),
+		"HP_LOG_WARN":            int(holepunch.LogWarn),
+		"HP_LOG_INFO":            int(holepunch.LogInfo),
+		"HP_LOG_DEBUG":           int(holepunch.LogDebug),
+		"HP_LOG_TRACE":           int(holepunch.LogTrace),
+	} {
+		if want := inHeader(t, name); number != want {
+			t.Errorf("%s is %d here and %d there", name, number, want)
+		}
+	}
+	version := fmt.Sprintf("%d.%d.%d", inHeader(t, "HP_VERSION_MAJOR"), inHeader(t, "HP_VERSION_MINOR"), inHeader(t, "HP_VERSION_PATCH"))
+	if holepunch.Version() != version {
+		t.Errorf("the library is %s, the header %s", holepunch.Version(), version)
+	}
+}
+
+// Every status has its reason, so that none becomes a bug of the library's.
+func TestEveryStatusHasAReason(t *testing.T) {
+	native := string(readFile(t, "native.go"))
+	statuses := regexp.MustCompile(`(?m)^ +(HP_STATUS_\w+) = -?\d+,$`).FindAllStringSubmatch(string(readFile(t, "holepunch.h")), -1)
+	if len(statuses) < 20 {
+		t.Errorf("there are %d only", len(statuses))
+	}
+	for _, status := range statuses {
+		if name := status[1]; name != "HP_STATUS_OK" && !strings.Contains(native, "C."+name+":") {
+			t.Errorf("%s has no reason", name)
+		}
+	}
+}

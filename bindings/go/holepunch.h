@@ -1,0 +1,715 @@
+/*
+ * libholepunch: UDP holes between peers behind NATs that share a session ID, and the raw socket to go with them.
+ * Licence: MIT or Apache-2.0, at your choice.
+ *
+ * Start here: two programs run this with the same server and the same ID, each behind a NAT of its own.
+ *
+ *   #include <holepunch.h>
+ *   #include <stdio.h>
+ *   #include <string.h>
+ *   #include <sys/socket.h>
+ *   #include <unistd.h>
+ *
+ *   int main(int argc, char **argv)
+ *   {
+ *       const char *server = argc > 1 ? argv[1] : "rendezvous.example.org:5000";
+ *       const char *id = argc > 2 ? argv[2] : "an ID that both sides know";
+ *       hp_error error = HP_ERROR_INIT;
+ *       hp_client *client;
+ *       if (hp_client_new(server, &client, &error) != HP_STATUS_OK ||
+ *           hp_connect(client, (const uint8_t *)id, strlen(id), 1, &error) != HP_STATUS_OK) {
+ *           fprintf(stderr, "%s: %s\n", hp_status_name(error.status), error.message);
+ *           return 1;
+ *       }
+ *       hp_peer peer = HP_PEER_INIT;
+ *       hp_socket_t sock;
+ *       struct sockaddr_storage to;
+ *       uint32_t to_len;
+ *       hp_peer_get(client, 0, &peer);
+ *       hp_socket_take(client, peer.socket, &sock);
+ *       hp_client_free(client);
+ *       hp_addr_to_sockaddr(&peer.endpoint, &to, sizeof to, &to_len);
+ *       sendto((int)sock, "hello", 5, 0, (struct sockaddr *)&to, to_len);
+ *       for (;;) {
+ *           char text[1500];
+ *           ssize_t n = recv((int)sock, text, sizeof text, 0);
+ *           if (n < 0 || !hp_is_control_packet((const uint8_t *)text, (size_t)n)) {
+ *               printf("%.*s\n", (int)n, text);
+ *               close((int)sock);
+ *               return n < 0;
+ *           }
+ *       }
+ *   }
+ *
+ * Conventions
+ *   Names    hp_*_new makes an object that the caller owns, hp_*_free ends it (NULL is a no-op), hp_*_take moves something
+ *            to the caller for good; plain nouns are borrowed.
+ *   Results  hp_status, 0 on success. Outputs are zeroed on entry and written on success. Details go to a caller-owned
+ *            hp_error, the last argument, or NULL.
+ *   Strings  UTF-8, NUL-terminated. Byte strings are a pointer and a length; NULL only with length 0.
+ *   Structs  whose first member is struct_size grow at their end in later versions; the HP_*_INIT macros set it.
+ *   Threads  each function says "any thread" or "one thread at a time per client" (or server); another thread is answered
+ *            HP_STATUS_BUSY while a call is running.
+ *   Limits   64 peers a call, 16 endpoints tried of each peer, session IDs of 1000 bytes, 1 MiB of early datagrams.
+ *   Trust    Whoever knows the session ID is in. The library authenticates who opens a hole, but what the application sends
+ *            through it is not encrypted: run TLS, QUIC, DTLS or Noise over it.
+ */
+
+#ifndef HOLEPUNCH_H
+#define HOLEPUNCH_H
+
+/* Generated from src/ffi by `make header`; do not edit. */
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* How a struct with struct_size is initialised. */
+#define HP_ERROR_INIT { sizeof(hp_error), 0, 0, { 0 } }
+#define HP_PEER_INIT { sizeof(hp_peer), 0, { 0, 0, 0, { 0 } }, 0, 0, 0, 0 }
+#define HP_COUNTERS_INIT { sizeof(hp_counters), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define HP_SERVER_COUNTERS_INIT { sizeof(hp_server_counters), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+
+/* A socket: a file descriptor. */
+typedef intptr_t hp_socket_t;
+/* No socket. */
+#define HP_INVALID_SOCKET ((hp_socket_t)-1)
+
+/* Version of this header. hp_version() tells the library's. */
+#define HP_VERSION_MAJOR 0
+/* Minor version of this header. */
+#define HP_VERSION_MINOR 1
+/* Patch version of this header. */
+#define HP_VERSION_PATCH 0
+
+/* Version of the binary interface; a library with another one cannot be used with this header. */
+#define HP_ABI_VERSION 1
+
+/* Size of a buffer that holds any generated session ID with its terminating NUL. */
+#define HP_SESSION_ID_TEXT_LEN 33
+
+/* Size of hp_error.message. */
+#define HP_ERROR_MESSAGE_LEN 256
+
+/* hp_addr.family: no address. */
+#define HP_FAMILY_NONE 0
+/* hp_addr.family: IPv4; the address is the first 4 bytes of ip. */
+#define HP_FAMILY_IPV4 4
+/* hp_addr.family: IPv6; the address is all 16 bytes of ip. */
+#define HP_FAMILY_IPV6 6
+
+/* Size of a buffer that holds any address that hp_addr_format writes, with its terminating NUL. */
+#define HP_ADDR_TEXT_LEN 64
+
+/* hp_peer.path: an address of the peer's own interface; nothing stands between. */
+#define HP_PATH_HOST 1
+/* hp_peer.path: the peer's endpoint as the rendezvous server sees it. */
+#define HP_PATH_REFLEXIVE 2
+/* hp_peer.path: a port that the peer's router was asked to open. Not used yet. */
+#define HP_PATH_MAPPED 3
+/* hp_peer.path: learned from the peer's own authenticated probe. */
+#define HP_PATH_PEER_REFLEXIVE 4
+/* hp_peer.path: guessed from a symmetric NAT's pattern. Not used yet. */
+#define HP_PATH_PREDICTED 5
+/* hp_peer.path: forwarded by the server. Not used yet. */
+#define HP_PATH_RELAYED 6
+
+/* hp_peer.rtt_us: not measured (the plain dialect has no means). */
+#define HP_RTT_UNKNOWN UINT32_MAX
+
+/* Log level: a bug, or lost service. */
+#define HP_LOG_ERROR 1
+/* Log level: something to look at. */
+#define HP_LOG_WARN 2
+/* Log level: what the library does. */
+#define HP_LOG_INFO 3
+/* Log level: details, with addresses and peer IDs. */
+#define HP_LOG_DEBUG 4
+/* Log level: every step. */
+#define HP_LOG_TRACE 5
+
+/* Dialect policy: native where the other side understands it, else plain. The default. */
+#define HP_DIALECT_AUTO 0
+/* Dialect policy: native only; every peer is authenticated, and the server never sees the session ID. */
+#define HP_DIALECT_NATIVE 1
+/* Dialect policy: plain only, as the existing Go tools speak it; nothing is authenticated. */
+#define HP_DIALECT_PLAIN 2
+
+/* Most peers that one call connects to. */
+#define HP_MAX_PEERS 64
+/* Longest session ID in bytes. */
+#define HP_MAX_SESSION_ID_LEN 1000
+
+/* What a call came to. 0 is success, errors are negative; numbers are never reused and the same on every system. */
+enum hp_status
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif /* defined(__cplusplus) || __STDC_VERSION__ >= 202311L */
+ {
+    /* Success. */
+    HP_STATUS_OK = 0,
+    /* A pointer is NULL where it must not be, or a value is out of its range. */
+    HP_STATUS_INVALID_ARGUMENT = -1,
+    /* The buffer is too small; the required size has been written. */
+    HP_STATUS_BUFFER_TOO_SMALL = -2,
+    /* Another call is running on this handle. */
+    HP_STATUS_BUSY = -3,
+    /* A bug in the library; the handle can only be freed. */
+    HP_STATUS_PANIC = -4,
+    /* An earlier call on this handle met a bug; it can only be freed. */
+    HP_STATUS_POISONED = -5,
+    /* The session ID is empty or longer than 1000 bytes. */
+    HP_STATUS_INVALID_SESSION_ID = -10,
+    /* The server is not given as host:port. */
+    HP_STATUS_INVALID_SERVER = -11,
+    /* The server's name has no address. */
+    HP_STATUS_SERVER_NOT_FOUND = -12,
+    /* A local socket could not be made, bound or used; see os_error. */
+    HP_STATUS_SOCKET = -13,
+    /* Time is up, and the server never answered. */
+    HP_STATUS_SERVER_SILENT = -20,
+    /* The network says that the server cannot be reached. */
+    HP_STATUS_SERVER_UNREACHABLE = -21,
+    /* The server's host says that nothing listens on that port. */
+    HP_STATUS_SERVER_PORT_CLOSED = -22,
+    /* The server is full, or the session is. */
+    HP_STATUS_SERVER_REFUSED = -23,
+    /* The server speaks only a dialect that the client was told not to speak. */
+    HP_STATUS_DIALECT_MISMATCH = -24,
+    /* Time is up, and the server has named too few peers; those it has named are listed. */
+    HP_STATUS_TIMED_OUT_WAITING = -30,
+    /* Time is up, and too few of the named peers were reached; all are listed. */
+    HP_STATUS_TIMED_OUT_PUNCHING = -31,
+    /* hp_cancel or hp_client_free was called. */
+    HP_STATUS_CANCELLED = -32,
+    /* There is no such peer or socket, or the socket has been taken. */
+    HP_STATUS_NOT_FOUND = -40,
+    /* There is nothing (more) to read. */
+    HP_STATUS_NOTHING = -41,
+    /* Not possible here: the process logs through Rust already, or the call comes from within a callback. */
+    HP_STATUS_UNSUPPORTED = -50,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum hp_status hp_status;
+#else
+typedef int32_t hp_status;
+#endif /* __STDC_VERSION__ >= 202311L */
+#endif /* __cplusplus */
+
+/* A client of one rendezvous server. */
+typedef struct hp_client hp_client;
+
+/* A rendezvous server. */
+typedef struct hp_server hp_server;
+
+/* An IP address and port. Plain data: copy and compare it freely (unused bytes are 0). */
+typedef struct hp_addr {
+    /* HP_FAMILY_IPV4, HP_FAMILY_IPV6 or HP_FAMILY_NONE. */
+    uint16_t family;
+    /* Port in host byte order. */
+    uint16_t port;
+    /* IPv6 scope ID of a link-local address, else 0. */
+    uint32_t scope;
+    /* The address in network byte order. */
+    uint8_t ip[16];
+} hp_addr;
+
+/*
+ * Takes a log line: its HP_LOG_* level, its source such as "holepunch::client", and its text. Both strings are UTF-8 and
+ * the library's; they are gone when the callback returns.
+ */
+typedef void (*hp_log_fn)(int32_t level, const char *target, const char *message, void *user_data);
+
+/* Frees a callback's user_data. */
+typedef void (*hp_free_fn)(void *user_data);
+
+/*
+ * Details of a failed call. The caller owns it, sets struct_size (HP_ERROR_INIT does) and passes it as the last argument,
+ * or NULL. It is overwritten by every call that is given it, on success with status 0 and an empty message.
+ */
+typedef struct hp_error {
+    /* sizeof(hp_error), set by the caller. */
+    uint32_t struct_size;
+    /* The hp_status that the call returns. */
+    int32_t status;
+    /* The operating system's error number (errno), or 0. */
+    int32_t os_error;
+    /* A sentence in English, UTF-8, NUL-terminated, cut if it is too long. */
+    char message[HP_ERROR_MESSAGE_LEN];
+} hp_error;
+
+/* A peer that a call has found. The caller sets struct_size (HP_PEER_INIT does) before hp_peer_get fills the rest. */
+typedef struct hp_peer {
+    /* sizeof(hp_peer), set by the caller. */
+    uint32_t struct_size;
+    /* How the endpoint was learned: HP_PATH_*. */
+    int32_t path;
+    /* Where the peer is reached: the other end of the hole. */
+    struct hp_addr endpoint;
+    /* Round-trip time over the hole in microseconds, or HP_RTT_UNKNOWN. */
+    uint32_t rtt_us;
+    /* Which socket the hole belongs to, for hp_socket_fd and hp_socket_take. */
+    uint32_t socket;
+    /* 1 if the hole is confirmed in both directions (always, after a call that succeeded), else 0. */
+    int32_t connected;
+    /* 1 if the peer proved that it knows the session ID, 0 if it merely spoke from a listed endpoint (plain dialect). */
+    int32_t authenticated;
+} hp_peer;
+
+/* What the last call has counted. The caller sets struct_size (HP_COUNTERS_INIT does). */
+typedef struct hp_counters {
+    /* sizeof(hp_counters), set by the caller. */
+    uint32_t struct_size;
+    /* 0. */
+    uint32_t reserved;
+    /* Datagrams sent to peers. */
+    uint64_t probes_sent;
+    /* Probes whose authentication tag is wrong: made by someone who does not know the session ID. */
+    uint64_t forged;
+    /* Authentic probes that were seen before or are too old. */
+    uint64_t replayed;
+    /* Authentic probes of our own, or for someone else. */
+    uint64_t misdirected;
+    /* Malformed datagrams in the native dialect. */
+    uint64_t malformed;
+    /* Datagrams from sources that are neither the server nor a peer. */
+    uint64_t strangers;
+    /* Datagrams from the server's address that made no sense. */
+    uint64_t server_dropped;
+    /* Peers and endpoints beyond the limits. */
+    uint64_t over_limit;
+} hp_counters;
+
+/* What a server has counted. The caller sets struct_size (HP_SERVER_COUNTERS_INIT does). */
+typedef struct hp_server_counters {
+    /* sizeof(hp_server_counters), set by the caller. */
+    uint32_t struct_size;
+    /* 0. */
+    uint32_t reserved;
+    /* Datagrams received. */
+    uint64_t received;
+    /* Datagrams sent. */
+    uint64_t sent;
+    /* Received datagrams that were nothing the server answers. */
+    uint64_t dropped;
+    /* Registrations that had to show a cookie first. */
+    uint64_t challenged;
+    /* Datagrams that the kernel did not take. */
+    uint64_t send_failed;
+    /* Registrations now. */
+    uint64_t endpoints;
+    /* Sessions now. */
+    uint64_t sessions;
+    /* Native clients that registered. */
+    uint64_t native_joined;
+    /* Plain clients that registered. */
+    uint64_t plain_joined;
+    /* Clients that said goodbye or were replaced. */
+    uint64_t left;
+    /* Clients that fell silent. */
+    uint64_t expired;
+    /* Registrations refused for a limit or a taken peer ID. */
+    uint64_t refused;
+} hp_server_counters;
+
+#ifdef __cplusplus
+extern "C" {
+#endif /* __cplusplus */
+
+/* The library's version, such as "0.1.0". The string is static. Any thread. Since 0.1. */
+const char *hp_version(void);
+
+/* The library's HP_ABI_VERSION; compare it with the header's. Any thread. Since 0.1. */
+uint32_t hp_abi_version(void);
+
+/*
+ * Whether a datagram read from a taken or lent socket is the library's own and to be ignored: 1 or 0.
+ *
+ * A peer that has not handed over yet may go on sending for a moment. True for every datagram of the native dialect and,
+ * because of the plain dialect, for an empty one and for exactly "SYN" or "ACK"; so an application's protocol must not use
+ * these three as whole datagrams. NULL data is 1 (empty) with len 0, else 0. Any thread. Since 0.1.
+ */
+int32_t hp_is_control_packet(const uint8_t *data,
+                             size_t len);
+
+/*
+ * Writes a fresh session ID of 128 random bits as 32 hexadecimal digits and a NUL: a secret that no server can guess.
+ *
+ * buffer: HP_SESSION_ID_TEXT_LEN bytes. needed: NULL, or set to that number.
+ * Returns HP_STATUS_OK, HP_STATUS_BUFFER_TOO_SMALL, HP_STATUS_SOCKET (no randomness), HP_STATUS_PANIC.
+ * Any thread. Since 0.1.
+ */
+hp_status hp_session_id_generate(char *buffer,
+                                 size_t capacity,
+                                 size_t *needed);
+
+/*
+ * A status' name, such as "HP_STATUS_OK"; "HP_STATUS_UNKNOWN" for any other number.
+ * The string is static. Any thread. Since 0.1.
+ */
+const char *hp_status_name(int32_t status);
+
+/*
+ * What a status means, in English, without a full stop; "unknown status" for any other number.
+ * The string is static. Any thread. Since 0.1.
+ */
+const char *hp_status_message(int32_t status);
+
+/*
+ * Reads "192.0.2.1:5000" or "[2001:db8::1]:5000" (no names).
+ *
+ * text: UTF-8, NUL-terminated. out: written on success, else zeroed.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_addr_parse(const char *text, struct hp_addr *out);
+
+/*
+ * Writes an address as hp_addr_parse reads it, NUL-terminated.
+ *
+ * buffer: capacity bytes; HP_ADDR_TEXT_LEN always suffice. needed: NULL, or set to the size required with the NUL.
+ * Returns HP_STATUS_OK, HP_STATUS_BUFFER_TOO_SMALL, HP_STATUS_INVALID_ARGUMENT (addr is NULL or of no family),
+ * HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_addr_format(const struct hp_addr *addr,
+                         char *buffer,
+                         size_t capacity,
+                         size_t *needed);
+
+/*
+ * Turns an address into a struct sockaddr_in or sockaddr_in6 for sendto and the like.
+ *
+ * sockaddr: capacity bytes (sizeof(struct sockaddr_storage) always suffices). len: set to the bytes required, which is
+ * what sendto wants as its last argument; a socklen_t where that is 32 bits wide.
+ * Returns HP_STATUS_OK, HP_STATUS_BUFFER_TOO_SMALL, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_addr_to_sockaddr(const struct hp_addr *addr,
+                              void *sockaddr,
+                              uint32_t capacity,
+                              uint32_t *len);
+
+/*
+ * Turns what recvfrom wrote into an address. An IPv4-mapped IPv6 address becomes IPv4.
+ *
+ * sockaddr: len bytes. out: written on success, else zeroed.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT (NULL, too short, or neither IPv4 nor IPv6), HP_STATUS_PANIC.
+ * Any thread. Since 0.1.
+ */
+hp_status hp_addr_from_sockaddr(const void *sockaddr,
+                                uint32_t len,
+                                struct hp_addr *out);
+
+/*
+ * Sends the library's log lines to a callback; without one the library is silent.
+ *
+ * callback: called from any thread, never two calls at a time; it must not call hp_set_log_callback. NULL ends logging;
+ * when the call returns, the former callback is not running and will not be called again.
+ * max_level: HP_LOG_ERROR to HP_LOG_TRACE; lines beyond it are not made.
+ * user_data: passed to the callback; may be NULL. free_user_data: called with user_data when the callback is replaced or the
+ * call fails; may be NULL.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT (max_level), HP_STATUS_UNSUPPORTED (called from the callback, or the
+ * process has another logger of Rust's), HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_set_log_callback(hp_log_fn callback,
+                              int32_t max_level,
+                              void *user_data,
+                              hp_free_fn free_user_data);
+
+/*
+ * Makes a client.
+ *
+ * server: "host:port" of the rendezvous server, UTF-8, NUL-terminated; a name, an IPv4 address or an IPv6 address in
+ * brackets. A name is looked up by each hp_connect. out: the client, to be freed with hp_client_free; NULL on failure.
+ * error: NULL or details.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_INVALID_SERVER, HP_STATUS_SOCKET, HP_STATUS_PANIC.
+ * Any thread. Since 0.1.
+ */
+hp_status hp_client_new(const char *server,
+                        struct hp_client **out,
+                        struct hp_error *error);
+
+/*
+ * Frees a client: cancels a call that runs on it in another thread, waits until that call has returned, and closes the
+ * sockets that were not taken. NULL is a no-op. No other call may begin on the client once this one has.
+ * Any thread, but not from within a callback. Since 0.1.
+ */
+void hp_client_free(struct hp_client *client);
+
+/*
+ * Sets the time that a call has in total, in milliseconds: 40000 at first; negative for ever; 0 returns at once.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT (client is NULL), HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC.
+ * One thread at a time per client. Since 0.1.
+ */
+hp_status hp_client_set_timeout_ms(struct hp_client *client,
+                                   int64_t timeout_ms);
+
+/*
+ * Sets the longest pause between two unanswered requests to the server, in milliseconds: 100 at first, 1 to 10000.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC.
+ * One thread at a time per client. Since 0.1.
+ */
+hp_status hp_client_set_server_retry_ms(struct hp_client *client,
+                                        uint32_t pause_ms);
+
+/*
+ * Sets the longest pause between two probes of a peer's endpoint, in milliseconds: 100 at first, 1 to 10000. The first
+ * probes follow each other faster.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC.
+ * One thread at a time per client. Since 0.1.
+ */
+hp_status hp_client_set_peer_retry_ms(struct hp_client *client,
+                                      uint32_t pause_ms);
+
+/*
+ * Sets the local address to bind to, which also fixes the address family. local: copied; NULL, the default, lets the system
+ * choose; port 0 lets it choose the port.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT (client is NULL, or local is of no family), HP_STATUS_BUSY,
+ * HP_STATUS_POISONED, HP_STATUS_PANIC. One thread at a time per client. Since 0.1.
+ */
+hp_status hp_client_set_local_addr(struct hp_client *client,
+                                   const struct hp_addr *local);
+
+/*
+ * Sets which dialects may be spoken: HP_DIALECT_AUTO (the default), HP_DIALECT_NATIVE or HP_DIALECT_PLAIN.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC.
+ * One thread at a time per client. Since 0.1.
+ */
+hp_status hp_client_set_dialect(struct hp_client *client, int32_t dialect);
+
+/*
+ * Meets others that call this with the same session ID and opens a hole to each. Blocks until holes to at least that many
+ * peers are open, time is up, or hp_cancel. All I/O happens within this call: none is left when it returns, but for a
+ * thread that may still be asking the system's resolver for the server's name, which knows no cancelling.
+ *
+ * id: id_len bytes, 1 to HP_MAX_SESSION_ID_LEN; the same for all. peers: how many others are expected, 1 to HP_MAX_PEERS;
+ * more are no error. error: NULL or details.
+ * Afterwards hp_peer_get lists the peers: on success the connected ones, on failure all that were found. A socket that an
+ * earlier call left and that was not taken is used again.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_INVALID_SESSION_ID, HP_STATUS_SERVER_NOT_FOUND,
+ * HP_STATUS_SOCKET, HP_STATUS_SERVER_SILENT, HP_STATUS_SERVER_UNREACHABLE, HP_STATUS_SERVER_PORT_CLOSED,
+ * HP_STATUS_SERVER_REFUSED, HP_STATUS_DIALECT_MISMATCH, HP_STATUS_TIMED_OUT_WAITING, HP_STATUS_TIMED_OUT_PUNCHING,
+ * HP_STATUS_CANCELLED, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC.
+ * One thread at a time per client. Since 0.1.
+ */
+hp_status hp_connect(struct hp_client *client,
+                     const uint8_t *id,
+                     size_t id_len,
+                     uint32_t peers,
+                     struct hp_error *error);
+
+/*
+ * Opens holes to peers at known endpoints, without the server: goes on after hp_connect timed out, or serves callers with
+ * signalling of their own. Both sides must call it. Blocks until holes to all of them are open, time is up, or hp_cancel.
+ *
+ * id: as for hp_connect. endpoints: count of them, 1 to HP_MAX_PEERS. error: NULL or details.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_INVALID_SESSION_ID, HP_STATUS_SOCKET,
+ * HP_STATUS_TIMED_OUT_PUNCHING, HP_STATUS_CANCELLED, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC.
+ * One thread at a time per client. Since 0.1.
+ */
+hp_status hp_connect_peers(struct hp_client *client,
+                           const uint8_t *id,
+                           size_t id_len,
+                           const struct hp_addr *endpoints,
+                           size_t count,
+                           struct hp_error *error);
+
+/*
+ * Has the running hp_connect or hp_connect_peers return HP_STATUS_CANCELLED at once; if none runs, the next one does.
+ * NULL is a no-op. Any thread, any number of times. Since 0.1.
+ */
+void hp_cancel(const struct hp_client *client);
+
+/*
+ * Takes back an hp_cancel that no call has spent yet, as when the call that it was meant for had just ended. NULL is a no-op.
+ * Any thread; an hp_cancel at the same time may be taken back, too. Since 0.1.
+ */
+void hp_cancel_clear(const struct hp_client *client);
+
+/* How many peers the last call has found; 0 for NULL or a busy client. One thread at a time per client. Since 0.1. */
+uint32_t hp_peer_count(const struct hp_client *client);
+
+/*
+ * Describes peer number index (from 0) of the last call; connected ones come first.
+ *
+ * out: its struct_size is set by the caller (HP_PEER_INIT); the rest is zeroed on entry and written on success.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_NOT_FOUND, HP_STATUS_BUSY, HP_STATUS_POISONED,
+ * HP_STATUS_PANIC. One thread at a time per client. Since 0.1.
+ */
+hp_status hp_peer_get(const struct hp_client *client, uint32_t index, struct hp_peer *out);
+
+/*
+ * The name of an HP_PATH_* number, such as "reflexive"; "unknown" for any other. The string is static. Any thread.
+ * Since 0.1.
+ */
+const char *hp_path_name(int32_t path);
+
+/*
+ * What the last call has counted.
+ *
+ * out: its struct_size is set by the caller (HP_COUNTERS_INIT); the rest is zeroed on entry and written on success.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC.
+ * One thread at a time per client. Since 0.1.
+ */
+hp_status hp_client_counters(const struct hp_client *client,
+                             struct hp_counters *out);
+
+/*
+ * Lends a socket: it stays the client's and closes with it. Not to be used while a call is running.
+ *
+ * index: hp_peer.socket; 0 is the first peer's. out: the descriptor, or HP_INVALID_SOCKET.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_NOT_FOUND (no such socket, or taken), HP_STATUS_BUSY,
+ * HP_STATUS_POISONED, HP_STATUS_PANIC. One thread at a time per client. Since 0.1.
+ */
+hp_status hp_socket_fd(const struct hp_client *client,
+                       uint32_t index,
+                       hp_socket_t *out);
+
+/*
+ * Takes a socket: it is the caller's for good, to be closed with close(). Nothing of the library touches it any more. It is
+ * a UDP socket, unconnected, blocking, close-on-exec; an IPv6 one takes no IPv4. Read the early datagrams first
+ * (hp_early_receive), and ignore those for which hp_is_control_packet holds.
+ *
+ * index, out, result, threads: as for hp_socket_fd. Since 0.1.
+ */
+hp_status hp_socket_take(struct hp_client *client,
+                         uint32_t index,
+                         hp_socket_t *out);
+
+/*
+ * Gives the client a socket of the caller's to use instead of its own, from the next call on until hp_socket_take moves it
+ * back; the client closes it otherwise. The client's other sockets are closed. It must be a UDP socket, bound and
+ * unconnected; an IPv6 one that takes IPv4, too, serves both. Its O_NONBLOCK stays as it is; its IP_RECVERR ends up off.
+ *
+ * socket: on failure it stays the caller's. A duplicate (dup) does as well, as long as nobody reads it during calls.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC.
+ * One thread at a time per client. Since 0.1.
+ */
+hp_status hp_client_give_socket(struct hp_client *client,
+                                hp_socket_t socket);
+
+/*
+ * Gives the next datagram that a peer's application sent before hp_connect returned: while this client was still connecting to
+ * others, or waiting for that peer's last word. They came before those in the socket.
+ *
+ * buffer: capacity bytes. len: set to the datagram's length, also if it does not fit; it then stays. source: NULL, or set
+ * to the peer's endpoint. socket: NULL, or set to the socket's index.
+ * Returns HP_STATUS_OK, HP_STATUS_NOTHING (no more), HP_STATUS_BUFFER_TOO_SMALL, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY,
+ * HP_STATUS_POISONED, HP_STATUS_PANIC. One thread at a time per client. Since 0.1.
+ */
+hp_status hp_early_receive(struct hp_client *client,
+                           uint8_t *buffer,
+                           size_t capacity,
+                           size_t *len,
+                           struct hp_addr *source,
+                           uint32_t *socket);
+
+/*
+ * Makes a server, which does nothing before hp_server_run.
+ *
+ * address: where to listen, UTF-8, NUL-terminated: "host:port", or ":port" for all addresses of IPv6 and IPv4; NULL is
+ * ":5000"; with port 0 the system chooses one. out: the server, to be freed with hp_server_free; NULL on failure.
+ * error: NULL or details.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_INVALID_SERVER, HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_server_new(const char *address,
+                        struct hp_server **out,
+                        struct hp_error *error);
+
+/*
+ * Frees a server: stops it, waits until an hp_server_run in another thread has returned, and closes its sockets. NULL is a
+ * no-op. No other call may begin on the server once this one has. Any thread, but not from within a callback. Since 0.1.
+ */
+void hp_server_free(struct hp_server *server);
+
+/*
+ * Sets which dialects are served: HP_DIALECT_AUTO (both, the default), HP_DIALECT_NATIVE or HP_DIALECT_PLAIN.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY (it is bound already), HP_STATUS_PANIC.
+ * Any thread. Since 0.1.
+ */
+hp_status hp_server_set_dialect(struct hp_server *server, int32_t dialect);
+
+/*
+ * Sets how many threads serve, 1 to 64: one per core, at most 4, at first.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY (it is bound already), HP_STATUS_PANIC.
+ * Any thread. Since 0.1.
+ */
+hp_status hp_server_set_workers(struct hp_server *server, uint32_t workers);
+
+/*
+ * Sets the most registrations at a time, at least 64: 1048576 at first.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY (it is bound already), HP_STATUS_PANIC.
+ * Any thread. Since 0.1.
+ */
+hp_status hp_server_set_max_endpoints(struct hp_server *server, uint64_t endpoints);
+
+/*
+ * Sets after how much silence a plain client is forgotten, in milliseconds: 40000 at first; negative: never. Also while the
+ * server runs, for present clients, too.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT (server is NULL), HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_server_set_plain_expiry_ms(struct hp_server *server,
+                                        int64_t expiry_ms);
+
+/*
+ * Sets the longest session ID that a plain client may use, 1 to 1024 bytes: 1024 at first. Also while the server runs.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_server_set_max_plain_id_len(struct hp_server *server,
+                                         uint32_t len);
+
+/*
+ * Binds the sockets, so that errors show and the port is known before hp_server_run, which otherwise does it. Clients'
+ * datagrams wait in them. Does nothing on a server that is bound already. error: NULL or details.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_SOCKET, HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_server_bind(struct hp_server *server,
+                         struct hp_error *error);
+
+/*
+ * The address that a bound server listens on. out: written on success, else zeroed.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_NOT_FOUND (it is not bound yet), HP_STATUS_PANIC.
+ * Any thread. Since 0.1.
+ */
+hp_status hp_server_local_addr(const struct hp_server *server, struct hp_addr *out);
+
+/*
+ * Serves, in this thread and others that it starts and ends, until hp_server_stop. A server that was stopped stays stopped:
+ * running it again returns HP_STATUS_OK at once. error: NULL or details.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_SOCKET, HP_STATUS_BUSY (it is running), HP_STATUS_POISONED,
+ * HP_STATUS_PANIC. One thread at a time per server. Since 0.1.
+ */
+hp_status hp_server_run(struct hp_server *server,
+                        struct hp_error *error);
+
+/*
+ * Has hp_server_run return within 50 ms; before it, it will return at once. NULL is a no-op. Any thread, any number of times.
+ * Since 0.1.
+ */
+void hp_server_stop(const struct hp_server *server);
+
+/*
+ * What a server has counted since it was bound.
+ *
+ * out: its struct_size is set by the caller (HP_SERVER_COUNTERS_INIT); the rest is zeroed on entry and written on success.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_NOT_FOUND (it is not bound yet), HP_STATUS_PANIC.
+ * Any thread. Since 0.1.
+ */
+hp_status hp_server_get_counters(const struct hp_server *server,
+                                 struct hp_server_counters *out);
+
+/*
+ * The endpoints of all present registrations, in no order.
+ *
+ * out: room for capacity of them; NULL with 0. count: set to how many there are, also if they do not fit.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUFFER_TOO_SMALL (as many as fit were written),
+ * HP_STATUS_NOT_FOUND (it is not bound yet), HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_server_endpoints(const struct hp_server *server,
+                              struct hp_addr *out,
+                              size_t capacity,
+                              size_t *count);
+
+#ifdef __cplusplus
+}  /* extern "C" */
+#endif  /* __cplusplus */
+
+#endif  /* HOLEPUNCH_H */

@@ -1,0 +1,197 @@
+package holepunch_test
+
+import (
+	"context"
+	"errors"
+	"math/rand"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"holepunch.example/holepunch"
+)
+
+func countFDs(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Skip("descriptors cannot be counted here: ", err)
+	}
+	return len(entries)
+}
+
+func countThreads(t *testing.T) int {
+	t.Helper()
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Skip("threads cannot be counted here: ", err)
+	}
+	for _, line := range strings.Split(string(status), "\n") {
+		if strings.HasPrefix(line, "Threads:") {
+			if count, err := strconv.Atoi(strings.TrimSpace(line[len("Threads:"):])); err == nil {
+				return count
+			}
+		}
+	}
+	t.Fatal("no line about threads")
+	return 0
+}
+
+// leaky runs something often, and checks what is left of it.
+func leaky(t *testing.T, work func()) {
+	t.Helper()
+	work() // Whatever is made once is made now.
+	runtime.GC()
+	fds, goroutines, threads := countFDs(t), runtime.NumGoroutine(), countThreads(t)
+	work()
+	eventually(t, "descriptors return to "+strconv.Itoa(fds), func() bool { return countFDs(t) <= fds })
+	eventually(t, "goroutines return to "+strconv.Itoa(goroutines), func() bool { return runtime.NumGoroutine() <= goroutines })
+	// The runtime never ends its own threads, and now and then needs one more
+	// than before while calls into C block others.
+	if now := countThreads(t); now > threads+8 {
+		t.Errorf("%d threads became %d", threads, now)
+	}
+}
+
+func TestCanceledConnectsLeaveNothingBehind(t *testing.T) {
+	server := startDefaultServer(t)
+	silent := addrOf(listen(t)).String()
+	const users, each = 8, 63 // About a thousand in the two runs.
+	leaky(t, func() {
+		var all sync.WaitGroup
+		for i := 0; i < users; i++ {
+			all.Add(1)
+			go func(random *rand.Rand) {
+				defer all.Done()
+				for j := 0; j < each; j++ {
+					client, err := holepunch.NewClient([]string{server, silent}[j%2])
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					ctx, cancel := context.WithCancel(context.Background())
+					time.AfterFunc(time.Duration(random.Int63n(int64(3*time.Millisecond))), cancel)
+					if _, err := client.Connect(ctx, newID(), 1); !errors.Is(err, context.Canceled) {
+						t.Errorf("got %v", err)
+					}
+					client.Close()
+				}
+			}(rand.New(rand.NewSource(int64(i))))
+		}
+		all.Wait()
+	})
+}
+
+func TestConnsAndServersLeaveNothingBehind(t *testing.T) {
+	leaky(t, func() {
+		for i := 0; i < 10; i++ {
+			server, err := holepunch.NewServer(holepunch.ServerConfig{Addr: "127.0.0.1:0", Workers: 2})
+			if err != nil {
+				t.Fatal(err)
+			}
+			served := make(chan error, 1)
+			go func() { served <- server.Serve(context.Background()) }()
+			id, ctx := newID(), bounded(t)
+			given := listen(t)
+			first := dialing(ctx, server.Addr().String(), id)
+			second := dialing(ctx, server.Addr().String(), id, holepunch.WithUDPConn(given))
+			for _, call := range []<-chan dialed{first, second} {
+				d := receive(t, call)
+				if d.err != nil {
+					t.Fatal(d.err)
+				}
+				d.conn.Close()
+			}
+			server.Close()
+			receive(t, served)
+		}
+	})
+}
+
+func TestRefusedSocketsAndServersLeaveNothingBehind(t *testing.T) {
+	client := newClient(t, "127.0.0.1:5000")
+	taken := startServer(t, holepunch.ServerConfig{}).Addr().String()
+	leaky(t, func() {
+		for i := 0; i < 50; i++ {
+			closed := listen(t)
+			closed.Close()
+			if client.Configure(holepunch.WithUDPConn(closed)) == nil {
+				t.Fatal("a closed socket is taken")
+			}
+			if _, err := holepunch.NewClient("127.0.0.1:5000", holepunch.WithDialect(9)); err == nil {
+				t.Fatal("a wrong dialect is taken")
+			}
+			if _, err := holepunch.NewServer(holepunch.ServerConfig{Addr: taken}); err == nil {
+				t.Fatal("a taken address is taken")
+			}
+			if _, err := holepunch.NewServer(holepunch.ServerConfig{Addr: "127.0.0.1:0", Workers: 65}); err == nil {
+				t.Fatal("65 workers are taken")
+			}
+		}
+	})
+}
+
+// Who forgets to close loses nothing for good.
+func TestForgottenClientsAndServersAreCollected(t *testing.T) {
+	server := startDefaultServer(t)
+	runtime.GC()
+	before := countFDs(t)
+	func() {
+		var forgotten []interface{}
+		for i := 0; i < 20; i++ {
+			client, err := holepunch.NewClient(server, holepunch.WithTimeout(5*time.Millisecond))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := client.Connect(context.Background(), newID(), 1); err == nil {
+				t.Fatal("it connected")
+			}
+			server, err := holepunch.NewServer(holepunch.ServerConfig{Addr: "127.0.0.1:0"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			forgotten = append(forgotten, client, server)
+		}
+		if now := countFDs(t); now < before+60 {
+			t.Fatalf("%d descriptors became %d only: little is there to be collected", before, now)
+		}
+		runtime.KeepAlive(forgotten)
+	}()
+	eventually(t, "descriptors return to "+strconv.Itoa(before), func() bool {
+		runtime.GC()
+		return countFDs(t) <= before
+	})
+}
+
+// A client that a call is running on is not collected, even if nobody else
+// knows it.
+func TestRunningCallKeepsItsClient(t *testing.T) {
+	server := startDefaultServer(t)
+	ctx, cancel := context.WithCancel(bounded(t))
+	calls := make(chan error, 4)
+	for i := 0; i < cap(calls); i++ {
+		go func() {
+			client, err := holepunch.NewClient(server)
+			if err == nil {
+				_, err = client.Connect(ctx, newID(), 1)
+			}
+			calls <- err
+		}()
+	}
+	for i := 0; i < 20; i++ {
+		runtime.GC()
+		select {
+		case err := <-calls:
+			t.Fatalf("a call ended by itself: %v", err)
+		case <-time.After(time.Millisecond):
+		}
+	}
+	cancel()
+	for i := 0; i < cap(calls); i++ {
+		wantError(t, receive(t, calls), holepunch.ErrCanceled)
+	}
+}

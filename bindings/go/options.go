@@ -1,0 +1,70 @@
+package holepunch
+
+import (
+	"net"
+	"net/netip"
+	"time"
+)
+
+const (
+	// DefaultTimeout is the time that a call has without [WithTimeout] and
+	// without a context's deadline.
+	DefaultTimeout = 40 * time.Second
+	// DefaultRetry is the longest pause between two unanswered datagrams
+	// without [WithServerRetry] and [WithPeerRetry].
+	DefaultRetry = 100 * time.Millisecond
+	// MaxPeers is how many peers one call connects to at most.
+	MaxPeers = 64
+	// MaxSessionIDLen is the longest session ID in bytes.
+	MaxSessionIDLen = 1000
+)
+
+// An Option changes a setting of a client.
+type Option func(*settings)
+
+// settings are what options change; a pointer is nil where nothing was said.
+type settings struct {
+	timeout     *time.Duration
+	serverRetry *time.Duration
+	peerRetry   *time.Duration
+	local       *netip.AddrPort
+	dialect     *Dialect
+	socket      *net.UDPConn
+}
+
+// WithTimeout sets the time that a call has if its context's deadline is not
+// earlier; negative: no limit.
+func WithTimeout(timeout time.Duration) Option {
+	return func(s *settings) { s.timeout = &timeout }
+}
+
+// WithServerRetry sets the longest pause between two unanswered requests to the
+// server, 1 ms to 10 s.
+func WithServerRetry(pause time.Duration) Option {
+	return func(s *settings) { s.serverRetry = &pause }
+}
+
+// WithPeerRetry sets the longest pause between two probes of a peer's address,
+// 1 ms to 10 s. The first probes follow each other faster.
+func WithPeerRetry(pause time.Duration) Option {
+	return func(s *settings) { s.peerRetry = &pause }
+}
+
+// WithLocalAddr sets the local address to bind to, which also fixes the
+// address family. With port 0 the system chooses the port; the zero AddrPort
+// leaves all to the system, which is the default.
+func WithLocalAddr(local netip.AddrPort) Option {
+	return func(s *settings) { s.local = &local }
+}
+
+// WithDialect sets which dialects may be spoken, [Auto] by default.
+func WithDialect(dialect Dialect) Option {
+	return func(s *settings) { s.dialect = &dialect }
+}
+
+// WithUDPConn has the client use a socket of the caller's, bound and
+// unconnected, instead of making its own. It stays the caller's to close. As
+// long as a call runs, nobody else may read from it.
+func WithUDPConn(socket *net.UDPConn) Option {
+	return func(s *settings) { s.socket = socket }
+}

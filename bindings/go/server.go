@@ -1,0 +1,192 @@
+//go:build cgo
+
+package holepunch
+
+import (
+	"context"
+	"net/netip"
+	"runtime"
+	"sync"
+	"time"
+)
+
+// DefaultPort is where servers listen unless told otherwise.
+const DefaultPort = 5000
+
+// A ServerConfig says how a server is to serve. Its zero value is fine.
+type ServerConfig struct {
+	// Addr is where to listen: "host:port", or ":port" for all addresses of
+	// IPv6 and IPv4. Empty is ":5000"; with port 0 the system chooses one.
+	Addr string
+	// Dialect says which clients are served, [Auto] being all.
+	Dialect Dialect
+	// Workers is how many threads serve, 1 to 64; 0 is one per core, at most 4.
+	Workers int
+	// MaxEndpoints is the most registrations at a time, at least 64; 0 is
+	// 1048576.
+	MaxEndpoints int
+	// PlainExpiry is after how much silence a plain client is forgotten; 0 is
+	// 40 seconds, negative is never.
+	PlainExpiry time.Duration
+	// MaxPlainIDLen is the longest session ID that a plain client may use, 1
+	// to 1024 bytes; 0 is 1024.
+	MaxPlainIDLen int
+}
+
+// ServerCounters tell what a server has counted since it was made.
+type ServerCounters struct {
+	// Received counts datagrams received.
+	Received uint64
+	// Sent counts datagrams sent.
+	Sent uint64
+	// Dropped counts datagrams that were nothing the server answers.
+	Dropped uint64
+	// Challenged counts registrations that had to prove their address first.
+	Challenged uint64
+	// SendFailed counts datagrams that the system did not take.
+	SendFailed uint64
+	// Endpoints is how many registrations there are now.
+	Endpoints uint64
+	// Sessions is how many sessions there are now.
+	Sessions uint64
+	// NativeJoined counts native clients that registered.
+	NativeJoined uint64
+	// PlainJoined counts plain clients that registered.
+	PlainJoined uint64
+	// Left counts clients that said goodbye or were replaced.
+	Left uint64
+	// Expired counts clients that fell silent.
+	Expired uint64
+	// Refused counts registrations refused for a limit.
+	Refused uint64
+}
+
+// A Server is a rendezvous server within this process, the same that the
+// program hp-server runs.
+type Server struct {
+	native nativeServer
+	addr   netip.AddrPort
+	closed chan struct{}
+	once   sync.Once
+
+	// mu is held for reading while native is used.
+	mu sync.RWMutex
+}
+
+// NewServer makes a server and binds its address. Clients wait until
+// [Server.Serve]. It is to be closed after use.
+func NewServer(config ServerConfig) (*Server, error) {
+	native, err := newNativeServer(config)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{native: native, addr: native.addr(), closed: make(chan struct{})}
+	runtime.SetFinalizer(s, (*Server).Close)
+	return s, nil
+}
+
+// Addr returns the address that the server listens on.
+func (s *Server) Addr() netip.AddrPort { return s.addr }
+
+// Serve serves until the context is done or the server is closed, and returns
+// an error in any case: after [Server.Close] one that is [net.ErrClosed], after
+// the context's end one that is the context's. A server serves once.
+func (s *Server) Serve(ctx context.Context) error {
+	const op = "serve"
+	if err := s.enter(op); err != nil {
+		return err
+	}
+	defer s.leave()
+	done, watched := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case <-done:
+			return
+		case <-s.closed:
+		case <-ctx.Done():
+		}
+		s.native.stop()
+	}()
+	err := s.native.run()
+	close(done)
+	<-watched
+	switch {
+	case err != nil:
+		return err
+	case ctx.Err() != nil:
+		return contextError(op, ctx.Err())
+	}
+	return &Error{Op: op, Err: ErrClosed}
+}
+
+// SetPlainExpiry changes [ServerConfig.PlainExpiry], for present clients, too.
+// Here 0 forgets them at once.
+func (s *Server) SetPlainExpiry(expiry time.Duration) error {
+	if err := s.enter("set the expiry"); err != nil {
+		return err
+	}
+	defer s.leave()
+	return s.native.setPlainExpiry(expiry)
+}
+
+// SetMaxPlainIDLen changes [ServerConfig.MaxPlainIDLen], 1 to 1024 bytes.
+func (s *Server) SetMaxPlainIDLen(length int) error {
+	if err := s.enter("set a limit"); err != nil {
+		return err
+	}
+	defer s.leave()
+	return s.native.setMaxPlainIDLen(length)
+}
+
+// Endpoints returns the addresses of all clients that are registered now, in no
+// order.
+func (s *Server) Endpoints() []netip.AddrPort {
+	if s.enter("list endpoints") != nil {
+		return nil
+	}
+	defer s.leave()
+	return s.native.endpoints()
+}
+
+// Counters returns what the server has counted; all 0 after Close.
+func (s *Server) Counters() ServerCounters {
+	if s.enter("read the counters") != nil {
+		return ServerCounters{}
+	}
+	defer s.leave()
+	return s.native.counters()
+}
+
+// Close ends Serve, waits for it and frees the address. It always returns nil.
+func (s *Server) Close() error {
+	s.once.Do(func() {
+		close(s.closed)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.native.free()
+		s.native = nativeServer{}
+		runtime.SetFinalizer(s, nil)
+	})
+	return nil
+}
+
+// enter keeps the server from being freed until leave.
+func (s *Server) enter(op string) error {
+	select {
+	case <-s.closed:
+		return &Error{Op: op, Err: ErrClosed}
+	default:
+	}
+	s.mu.RLock()
+	if s.native == (nativeServer{}) {
+		s.mu.RUnlock()
+		return &Error{Op: op, Err: ErrClosed}
+	}
+	return nil
+}
+
+func (s *Server) leave() {
+	s.mu.RUnlock()
+	runtime.KeepAlive(s)
+}
