@@ -219,7 +219,6 @@ fn given_sockets_carry_holes_and_cancellations_are_taken_back() {
 }
 
 #[test]
-#[ignore = "the library closes it, and later closes whatever has got its number since"]
 fn client_that_is_given_what_it_has_keeps_it() {
     let (_servers, addresses) = servers_of_both_families();
     run_in_every_way("give_socket", |_| [addresses.clone(), vec![id(), "again".into()]].concat());

@@ -89,6 +89,27 @@ fn server_that_refuses_the_native_dialect_is_spoken_to_in_plain() {
 }
 
 #[test]
+fn peer_whose_probe_comes_before_the_plain_servers_list_is_one_peer() {
+    let server = TestServer::start(DialectPolicy::Plain);
+    for stagger in [0, 10, 30, 60, 90] {
+        let id = unique_id();
+        let [first, second] = [0, stagger].map(|wait| {
+            let (mut client, id) = (server.client(), id.clone());
+            client.set_timeout(Some(Duration::from_millis(700)));
+            thread::spawn(move || {
+                thread::sleep(Duration::from_millis(wait));
+                client.connect(&id, 2)
+            })
+        });
+        for thread in [first, second] {
+            let error = thread.join().unwrap().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::TimedOutWaiting, "{error}");
+            assert_eq!(error.peers().len(), 1, "{:?}", error.peers());
+        }
+    }
+}
+
+#[test]
 fn every_mix_of_dialects_meets_through_one_server() {
     use DialectPolicy::{Auto, Native, Plain};
     let server = TestServer::start(Auto);

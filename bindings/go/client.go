@@ -48,7 +48,8 @@ func NewClient(server string, options ...Option) (*Client, error) {
 	return c, nil
 }
 
-// Configure changes settings for the calls to come.
+// Configure changes settings for the calls to come. If one is out of its range,
+// those before it have been changed.
 func (c *Client) Configure(options ...Option) error {
 	var s settings
 	for _, option := range options {
@@ -88,11 +89,11 @@ func (c *Client) Configure(options ...Option) error {
 // give gives the library a duplicate: the descriptor itself belongs to package
 // net, which will close it.
 func (c *Client) give(socket *net.UDPConn) error {
+	const op = "use the socket"
 	raw, err := socket.SyscallConn()
 	if err != nil {
-		return err
+		return invalid(op, "there is no socket")
 	}
-	const op = "use the socket"
 	var fd uintptr
 	var errno syscall.Errno
 	if err := raw.Control(func(own uintptr) {
@@ -176,14 +177,13 @@ func (c *Client) call(ctx context.Context, op string, run func() error) ([]Peer,
 
 	peers := c.native.peers()
 	if e, ok := err.(*Error); ok {
-		if e.Err == ErrCanceled {
-			e.context = ctx.Err()
-			e.message = ""
-			if e.context == nil {
-				e.Err = ErrClosed
-			}
+		switch {
+		case e.Err != ErrCanceled:
+		case ctx.Err() != nil:
+			err = contextError(op, ctx.Err())
+		default:
+			err = &Error{Op: op, Err: ErrClosed}
 		}
-		return peers, e
 	}
 	return peers, err
 }
@@ -235,11 +235,10 @@ func (c *Client) end() {
 }
 
 func contextError(op string, err error) error {
-	message := ""
 	if err == context.DeadlineExceeded {
-		message = "the context's deadline had passed"
+		return &Error{Op: op, Err: ErrTimedOut}
 	}
-	return &Error{Op: op, Err: ErrCanceled, message: message, context: err}
+	return &Error{Op: op, Err: ErrCanceled}
 }
 
 // use runs a short piece of work in turn.

@@ -64,17 +64,29 @@ func (c *Conn) Read(b []byte) (int, error) {
 	if n, ok := c.readEarly(b); ok {
 		return n, nil
 	}
+	// What the library's own datagrams are known by must not be cut off.
+	var scratch [minRead]byte
+	buffer := b
+	if len(b) < len(scratch) {
+		buffer = scratch[:]
+	}
 	for {
-		n, from, err := c.socket.ReadFromUDPAddrPort(b)
+		n, from, err := c.socket.ReadFromUDPAddrPort(buffer)
 		if err != nil {
-			return n, err
+			return 0, err
 		}
 		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-		if from == c.peer.Addr && !IsControlPacket(b[:n]) {
+		if from == c.peer.Addr && !IsControlPacket(buffer[:n]) {
+			if len(b) < len(scratch) {
+				return copy(b, buffer[:n]), nil
+			}
 			return n, nil
 		}
 	}
 }
+
+// minRead is enough of a datagram to see whether it is a control packet.
+const minRead = 16
 
 func (c *Conn) readEarly(b []byte) (int, bool) {
 	c.mu.Lock()

@@ -18,6 +18,9 @@ var (
 	// ErrTimedOutPunching: time is up, and too few of the named peers were
 	// reached.
 	ErrTimedOutPunching error = &reason{text: "timed out while punching", timeout: true}
+	// ErrTimedOut: the context's deadline had passed before anything could be
+	// done, or passed while a server was serving.
+	ErrTimedOut error = &reason{text: "the context's deadline has passed", timeout: true}
 	// ErrServerNotFound: the server's name has no address.
 	ErrServerNotFound error = &reason{text: "the server's name has no address"}
 	// ErrServerUnreachable: the network says that the server cannot be reached.
@@ -83,7 +86,6 @@ type Error struct {
 	Errno syscall.Errno
 
 	message string
-	context error
 }
 
 // Error returns a sentence with what was found before the call failed.
@@ -98,18 +100,15 @@ func (e *Error) Error() string {
 // Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is tells whether target is the operating system's error or the context's.
+// Is tells whether target is the operating system's error.
 func (e *Error) Is(target error) bool {
-	if e.context != nil && target == e.context {
-		return true
-	}
 	return e.Errno != 0 && (target == error(e.Errno) || e.Errno.Is(target))
 }
 
 // Timeout tells whether the call failed because time was up.
 func (e *Error) Timeout() bool {
 	r, ok := e.Err.(*reason)
-	return e.context == context.DeadlineExceeded || ok && r.timeout
+	return ok && r.timeout
 }
 
 // Temporary tells the same as Timeout: trying again may help.

@@ -20,6 +20,7 @@ var reasons = map[string]error{
 	"ErrServerSilent":      holepunch.ErrServerSilent,
 	"ErrTimedOutWaiting":   holepunch.ErrTimedOutWaiting,
 	"ErrTimedOutPunching":  holepunch.ErrTimedOutPunching,
+	"ErrTimedOut":          holepunch.ErrTimedOut,
 	"ErrServerNotFound":    holepunch.ErrServerNotFound,
 	"ErrServerUnreachable": holepunch.ErrServerUnreachable,
 	"ErrServerPortClosed":  holepunch.ErrServerPortClosed,
@@ -50,6 +51,7 @@ var equal = map[string][]string{
 	"ErrServerSilent":     {"context.DeadlineExceeded", "os.ErrDeadlineExceeded"},
 	"ErrTimedOutWaiting":  {"context.DeadlineExceeded", "os.ErrDeadlineExceeded"},
 	"ErrTimedOutPunching": {"context.DeadlineExceeded", "os.ErrDeadlineExceeded"},
+	"ErrTimedOut":         {"context.DeadlineExceeded", "os.ErrDeadlineExceeded"},
 	"ErrCanceled":         {"context.Canceled"},
 	"ErrClosed":           {"net.ErrClosed"},
 	"ErrInvalidArgument":  {"os.ErrInvalid"},
@@ -184,20 +186,25 @@ func TestServersThatAreNoneAreRefused(t *testing.T) {
 	}
 }
 
-// Each shard of so small a server holds one registration.
+// A session's room is an even share of the server's, of which there are 64.
 func TestFullServerRefuses(t *testing.T) {
-	server := startServer(t, holepunch.ServerConfig{MaxEndpoints: 64})
+	server := startServer(t, holepunch.ServerConfig{MaxEndpoints: 256})
 	ctx, cancel := context.WithCancel(bounded(t))
 	id := newID()
-	first := connecting(ctx, newClient(t, server.Addr().String()), id, 1)
-	eventually(t, "the first is registered", func() bool { return server.Counters().Endpoints == 1 })
+	var members []<-chan result
+	for i := 0; i < 256/64; i++ {
+		members = append(members, connecting(ctx, newClient(t, server.Addr().String()), id, holepunch.MaxPeers))
+	}
+	eventually(t, "all are registered", func() bool { return server.Counters().Endpoints == 256/64 })
 	err := connectTo(t, server.Addr().String(), id, 1)
 	wantError(t, err, holepunch.ErrServerRefused)
 	if refused := server.Counters().Refused; refused == 0 {
 		t.Error("nothing is counted")
 	}
 	cancel()
-	wantError(t, receive(t, first).err, holepunch.ErrCanceled)
+	for _, member := range members {
+		wantError(t, receive(t, member).err, holepunch.ErrCanceled)
+	}
 }
 
 func TestPeersThatDoNotAnswer(t *testing.T) {

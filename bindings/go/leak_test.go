@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand"
+	"net"
 	"os"
 	"runtime"
 	"strconv"
@@ -115,12 +116,20 @@ func TestConnsAndServersLeaveNothingBehind(t *testing.T) {
 func TestRefusedSocketsAndServersLeaveNothingBehind(t *testing.T) {
 	client := newClient(t, "127.0.0.1:5000")
 	taken := startServer(t, holepunch.ServerConfig{}).Addr().String()
+	connected, err := net.Dial("udp4", taken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connected.Close()
 	leaky(t, func() {
 		for i := 0; i < 50; i++ {
 			closed := listen(t)
 			closed.Close()
 			if client.Configure(holepunch.WithUDPConn(closed)) == nil {
 				t.Fatal("a closed socket is taken")
+			}
+			if client.Configure(holepunch.WithUDPConn(connected.(*net.UDPConn))) == nil {
+				t.Fatal("a connected socket is taken")
 			}
 			if _, err := holepunch.NewClient("127.0.0.1:5000", holepunch.WithDialect(9)); err == nil {
 				t.Fatal("a wrong dialect is taken")

@@ -41,5 +41,8 @@ func (l LogLevel) String() string {
 // time, with the line's level, its source such as "holepunch::client", and its
 // text. It must not call SetLogFunc.
 func SetLogFunc(level LogLevel, log func(level LogLevel, source, text string)) error {
+	if log != nil && (level < LogError || level > LogTrace) {
+		return &Error{Op: "set the log function", Err: ErrInvalidArgument, message: "there is no such level"}
+	}
 	return setLog(level, log)
 }

@@ -3,8 +3,10 @@ package holepunch_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -122,6 +124,21 @@ func TestLogLevelsAreChecked(t *testing.T) {
 			t.Errorf("%d is %v", level, level)
 		}
 	}
+}
+
+func TestFormerLogFuncsAreForgotten(t *testing.T) {
+	var forgotten int32
+	for i := 0; i < 10; i++ {
+		got := new(lines)
+		runtime.SetFinalizer(got, func(*lines) { atomic.AddInt32(&forgotten, 1) })
+		setLog(t, holepunch.LogTrace, got.log)
+		holepunch.SetLogFunc(0, got.log)
+	}
+	holepunch.SetLogFunc(holepunch.LogError, nil)
+	eventually(t, "all are collected", func() bool {
+		runtime.GC()
+		return atomic.LoadInt32(&forgotten) == 10
+	})
 }
 
 func TestPanicInALogFuncLosesOneLine(t *testing.T) {

@@ -23,6 +23,7 @@ import (
 	"net/netip"
 	"runtime/cgo"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -125,6 +126,26 @@ func NewSessionID() (string, error) {
 	return C.GoString(&text[0]), failure("make a session ID", status, nil)
 }
 
+// address is C's copy of an address, to be freed.
+func address(op, text string) (*C.char, error) {
+	if strings.IndexByte(text, 0) >= 0 {
+		return nil, &Error{Op: op, Err: ErrInvalidServer, message: "the address contains a NUL byte"}
+	}
+	return C.CString(text), nil
+}
+
+// milliseconds rounds up; -1 for what is negative.
+func milliseconds(d time.Duration) C.int64_t {
+	if d < 0 {
+		return -1
+	}
+	ms := d / time.Millisecond
+	if d%time.Millisecond > 0 {
+		ms++
+	}
+	return C.int64_t(ms)
+}
+
 // bytes is nil for an empty slice.
 func bytes(data []byte) *C.uint8_t {
 	if len(data) == 0 {
@@ -189,12 +210,16 @@ func newNativeClient(server string) (nativeClient, error) {
 	if err := checkLibrary(); err != nil {
 		return nativeClient{}, err
 	}
-	text := C.CString(server)
+	const op = "make a client"
+	text, err := address(op, server)
+	if err != nil {
+		return nativeClient{}, err
+	}
 	defer C.free(unsafe.Pointer(text))
 	detail := newDetail()
 	var n nativeClient
 	status := C.hp_client_new(text, &n.p, detail)
-	return n, failure("make a client", status, detail)
+	return n, failure(op, status, detail)
 }
 
 func (n nativeClient) free()        { C.hp_client_free(n.p) }
@@ -202,11 +227,7 @@ func (n nativeClient) cancel()      { C.hp_cancel(n.p) }
 func (n nativeClient) clearCancel() { C.hp_cancel_clear(n.p) }
 
 func (n nativeClient) setTimeout(timeout time.Duration) error {
-	ms := C.int64_t(-1)
-	if timeout >= 0 {
-		ms = C.int64_t((timeout + time.Millisecond - 1) / time.Millisecond)
-	}
-	return failure("set the timeout", C.hp_client_set_timeout_ms(n.p, ms), nil)
+	return failure("set the timeout", C.hp_client_set_timeout_ms(n.p, milliseconds(timeout)), nil)
 }
 
 // retryMS is 0, which is out of range, for whatever does not fit.
@@ -357,7 +378,10 @@ func newNativeServer(config ServerConfig) (nativeServer, error) {
 	const op = "make a server"
 	var text *C.char
 	if config.Addr != "" {
-		text = C.CString(config.Addr)
+		var err error
+		if text, err = address(op, config.Addr); err != nil {
+			return nativeServer{}, err
+		}
 		defer C.free(unsafe.Pointer(text))
 	}
 	dialect, known := dialects[config.Dialect]
@@ -385,7 +409,7 @@ func newNativeServer(config ServerConfig) (nativeServer, error) {
 			endpoints = C.uint64_t(config.MaxEndpoints)
 		}
 		if C.hp_server_set_max_endpoints(n.p, endpoints) != C.HP_STATUS_OK {
-			err = invalid(op, "the number of endpoints must be at least 64")
+			err = invalid(op, "the number of endpoints must be at least 256")
 		}
 	}
 	if err == nil && config.PlainExpiry != 0 {
@@ -414,11 +438,7 @@ func (n nativeServer) run() error {
 }
 
 func (n nativeServer) setPlainExpiry(expiry time.Duration) error {
-	ms := C.int64_t(-1)
-	if expiry >= 0 {
-		ms = C.int64_t((expiry + time.Millisecond - 1) / time.Millisecond)
-	}
-	return failure("set the expiry", C.hp_server_set_plain_expiry_ms(n.p, ms), nil)
+	return failure("set the expiry", C.hp_server_set_plain_expiry_ms(n.p, milliseconds(expiry)), nil)
 }
 
 func (n nativeServer) setMaxPlainIDLen(length int) error {

@@ -94,7 +94,7 @@ int getaddrinfo(const char *node, const char *service, const void *hints, void *
 		}, wantCanceled},
 		{"exceeded", func() (context.Context, context.CancelFunc) {
 			return context.WithTimeout(context.Background(), 30*time.Millisecond)
-		}, wantExceeded},
+		}, func(t *testing.T, err error) { wantExceeded(t, err, holepunch.ErrServerSilent) }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			late := bestOf(promptly, func() time.Duration {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -22,7 +23,7 @@ type ServerConfig struct {
 	Dialect Dialect
 	// Workers is how many threads serve, 1 to 64; 0 is one per core, at most 4.
 	Workers int
-	// MaxEndpoints is the most registrations at a time, at least 64; 0 is
+	// MaxEndpoints is the most registrations at a time, at least 256; 0 is
 	// 1048576.
 	MaxEndpoints int
 	// PlainExpiry is after how much silence a plain client is forgotten; 0 is
@@ -68,6 +69,7 @@ type Server struct {
 	addr   netip.AddrPort
 	closed chan struct{}
 	once   sync.Once
+	served atomic.Bool
 
 	// mu is held for reading while native is used.
 	mu sync.RWMutex
@@ -97,6 +99,9 @@ func (s *Server) Serve(ctx context.Context) error {
 		return err
 	}
 	defer s.leave()
+	if s.served.Swap(true) {
+		return &Error{Op: op, Err: ErrUnsupported, message: "the server serves or has served already"}
+	}
 	done, watched := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(watched)

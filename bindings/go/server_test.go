@@ -206,8 +206,8 @@ func TestServerConfigsAreChecked(t *testing.T) {
 		{holepunch.ServerConfig{Workers: -1}, holepunch.ErrInvalidArgument, "1 to 64"},
 		{holepunch.ServerConfig{Workers: 65}, holepunch.ErrInvalidArgument, "1 to 64"},
 		{holepunch.ServerConfig{Workers: 1<<32 + 1}, holepunch.ErrInvalidArgument, "1 to 64"},
-		{holepunch.ServerConfig{MaxEndpoints: -1}, holepunch.ErrInvalidArgument, "64"},
-		{holepunch.ServerConfig{MaxEndpoints: 63}, holepunch.ErrInvalidArgument, "64"},
+		{holepunch.ServerConfig{MaxEndpoints: -1}, holepunch.ErrInvalidArgument, "256"},
+		{holepunch.ServerConfig{MaxEndpoints: 255}, holepunch.ErrInvalidArgument, "256"},
 		{holepunch.ServerConfig{MaxPlainIDLen: -1}, holepunch.ErrInvalidArgument, "1024"},
 		{holepunch.ServerConfig{MaxPlainIDLen: 1025}, holepunch.ErrInvalidArgument, "1024"},
 		{holepunch.ServerConfig{Addr: taken}, holepunch.ErrSocket, taken},
@@ -263,7 +263,7 @@ func TestServeEndsWithItsContext(t *testing.T) {
 		"canceled": {func() (context.Context, context.CancelFunc) { return context.WithCancel(context.Background()) }, wantCanceled},
 		"exceeded": {func() (context.Context, context.CancelFunc) {
 			return context.WithTimeout(context.Background(), 30*time.Millisecond)
-		}, wantExceeded},
+		}, func(t *testing.T, err error) { wantExceeded(t, err, holepunch.ErrTimedOut) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := newServer(t, holepunch.ServerConfig{})

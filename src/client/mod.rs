@@ -285,7 +285,7 @@ impl Client {
                 Ok(Err(error)) => return Err(not_found(&error)),
                 Err(_) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
                     let message = format!("looking up {} took too long", self.server);
-                    return Err(Error::new(ErrorKind::ServerNotFound, message));
+                    return Err(Error::new(ErrorKind::ServerSilent, message));
                 }
                 Err(_) => {}
             }

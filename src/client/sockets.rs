@@ -20,6 +20,11 @@ impl Client {
         self.socket(index).map(|fd| fd.as_raw_fd())
     }
 
+    /// Whether one of the sockets has this number.
+    pub(crate) fn has_socket(&self, fd: RawFd) -> bool {
+        self.sockets.iter().flatten().any(|socket| socket.fd().as_raw_fd() == fd)
+    }
+
     /// Moves a socket to the caller for good: unconnected, close-on-exec, and blocking unless it was given as
     /// non-blocking. Nothing of the library touches it any more. Datagrams for which [`crate::is_control_packet`] holds
     /// may still arrive on it and are to be ignored.

@@ -476,7 +476,9 @@ pub unsafe extern "C" fn hp_client_give_socket(client: *mut hp_client, socket: h
     guard(|| unsafe {
         status_of(with_state(client, |state| {
             use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
-            let fd = RawFd::try_from(socket).ok().filter(|fd| *fd >= 0).ok_or(HP_STATUS_INVALID_ARGUMENT)?;
+            // What the client has is not the caller's to give.
+            let fd = RawFd::try_from(socket).ok().filter(|fd| *fd >= 0 && !state.client.has_socket(*fd));
+            let fd = fd.ok_or(HP_STATUS_INVALID_ARGUMENT)?;
             state.client.give_socket(std::net::UdpSocket::from_raw_fd(fd)).map_err(|(error, socket)| {
                 let _ = socket.into_raw_fd();
                 Failure::from(error)

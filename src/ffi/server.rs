@@ -115,8 +115,8 @@ unsafe fn with_state(
 
 /// Makes a server, which does nothing before hp_server_run.
 ///
-/// address: where to listen, UTF-8, NUL-terminated: "host:port", or ":port" for all addresses of IPv6 and IPv4; NULL is
-/// ":5000"; with port 0 the system chooses one. out: the server, to be freed with hp_server_free; NULL on failure.
+/// address: where to listen, UTF-8, NUL-terminated: "host:port", or ":port" or "port" for all addresses of IPv6 and IPv4;
+/// NULL is ":5000"; with port 0 the system chooses one. A name is looked up, which takes its time. out: the server, to be freed with hp_server_free; NULL on failure.
 /// error: NULL or details.
 /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_INVALID_SERVER, HP_STATUS_PANIC. Any thread. Since 0.1.
 #[unsafe(no_mangle)]
@@ -209,7 +209,7 @@ pub unsafe extern "C" fn hp_server_set_workers(server: *mut hp_server, workers: 
     }
 }
 
-/// Sets the most registrations at a time, at least 64: 1048576 at first.
+/// Sets the most registrations at a time, at least 256: 1048576 at first.
 /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY (it is bound already), HP_STATUS_PANIC.
 /// Any thread. Since 0.1.
 #[unsafe(no_mangle)]

@@ -31,8 +31,10 @@ const SHARDS: usize = 64;
 /// Longest that an idle worker sleeps; bounds how late a stop is noticed.
 const TICK: Duration = Duration::from_millis(20);
 
-/// Time without end, as far as a registration is concerned; the clock has room for it.
-const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+/// Longest expiry, which the clock has room for; longer ones are as good.
+const MAX_EXPIRY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+/// A session lives in one shard, of whose room plain clients get half; with less, two could not meet.
+const MIN_ENDPOINTS: usize = 4 * SHARDS;
 
 /// A server's settings.
 #[derive(Clone, Debug)]
@@ -43,7 +45,7 @@ pub struct ServerConfig {
     pub policy: DialectPolicy,
     /// Worker threads, 1 to [`MAX_WORKERS`]; one per core (at most 4) by default.
     pub workers: usize,
-    /// Most registrations at a time. Each shard holds its even share, so that refusals start a little earlier.
+    /// Most registrations at a time, at least 256. Each shard holds its even share, so that refusals start a little earlier.
     pub max_endpoints: usize,
     /// After how much silence a plain client is forgotten, 40 s by default; `None`: never.
     pub plain_expiry: Option<Duration>,
@@ -58,7 +60,7 @@ impl Default for ServerConfig {
             policy: DialectPolicy::Auto,
             workers: std::thread::available_parallelism().map_or(1, usize::from).min(4),
             max_endpoints: DEFAULT_MAX_ENDPOINTS,
-            plain_expiry: Some(ShardConfig::default().plain_expiry),
+            plain_expiry: ShardConfig::default().plain_expiry,
             max_plain_id_len: plain::MAX_ID_LEN,
         }
     }
@@ -70,8 +72,8 @@ impl ServerConfig {
         if !(1..=MAX_WORKERS).contains(&self.workers) {
             return Err(invalid(format!("the number of workers must be 1 to {MAX_WORKERS}")));
         }
-        if self.max_endpoints < SHARDS {
-            return Err(invalid(format!("the number of endpoints must be at least {SHARDS}")));
+        if self.max_endpoints < MIN_ENDPOINTS {
+            return Err(invalid(format!("the number of endpoints must be at least {MIN_ENDPOINTS}")));
         }
         check_plain_id_len(self.max_plain_id_len)?;
         Ok(self)
@@ -150,10 +152,9 @@ impl ServerHandle {
 
     /// Changes [`ServerConfig::plain_expiry`], for present registrations, too.
     pub fn set_plain_expiry(&self, expiry: Option<Duration>) {
+        let expiry = expiry.map(|expiry| expiry.min(MAX_EXPIRY));
         for shard in &self.registry.shards {
-            shard
-                .lock()
-                .set_plain_expiry(expiry.map_or(FOREVER, |expiry| expiry.min(FOREVER)), Instant::now());
+            shard.lock().set_plain_expiry(expiry, Instant::now());
         }
     }
 

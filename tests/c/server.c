@@ -40,7 +40,7 @@ static void null_server(void)
     size_t count = 99;
     CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_server_set_dialect(NULL, HP_DIALECT_AUTO));
     CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_server_set_workers(NULL, 1));
-    CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_server_set_max_endpoints(NULL, 64));
+    CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_server_set_max_endpoints(NULL, 256));
     CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_server_set_plain_expiry_ms(NULL, 1));
     CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_server_set_max_plain_id_len(NULL, 1));
     CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_server_bind(NULL, &error));
@@ -177,7 +177,7 @@ static void lasting_settings(hp_server *server)
 static void settings(void)
 {
     static const uint32_t bad_workers[] = { 0, 65, UINT32_MAX };
-    static const uint64_t good_endpoints[] = { 64, UINT64_MAX, 1048576 };
+    static const uint64_t good_endpoints[] = { 256, UINT64_MAX, 1048576 };
     hp_server *server = new_server("127.0.0.1:0");
     const int fds = count_fds();
     for (int32_t dialect = HP_DIALECT_AUTO; dialect <= HP_DIALECT_PLAIN; dialect++)
@@ -185,7 +185,7 @@ static void settings(void)
     for (size_t i = 0; i < COUNT(not_dialects); i++)
         CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_server_set_dialect(server, not_dialects[i]));
     CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_server_set_max_endpoints(server, 0));
-    CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_server_set_max_endpoints(server, 63));
+    CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_server_set_max_endpoints(server, 255));
     for (size_t i = 0; i < COUNT(good_endpoints); i++)
         CHECK_STATUS(HP_STATUS_OK, hp_server_set_max_endpoints(server, good_endpoints[i]));
     CHECK_STATUS(HP_STATUS_OK, hp_server_set_workers(server, 1));
@@ -199,7 +199,7 @@ static void settings(void)
     CHECK(count_fds() == fds + 64);
     CHECK_STATUS(HP_STATUS_BUSY, hp_server_set_dialect(server, HP_DIALECT_AUTO));
     CHECK_STATUS(HP_STATUS_BUSY, hp_server_set_workers(server, 1));
-    CHECK_STATUS(HP_STATUS_BUSY, hp_server_set_max_endpoints(server, 64));
+    CHECK_STATUS(HP_STATUS_BUSY, hp_server_set_max_endpoints(server, 256));
     lasting_settings(server);
     hp_server_free(server);
     CHECK(count_fds() == fds);

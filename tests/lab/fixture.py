@@ -52,7 +52,7 @@ def tool(name: str) -> str:
     path = _file_in("HP_TOOLS", name)
     if path is None:
         reason = _missing_tool_reason(name)
-        if name.startswith("real-"):
+        if name.startswith(("real-", "switched-")):
             raise unittest.SkipTest(reason)
         skip(reason)
     return str(path)
@@ -121,7 +121,7 @@ class LabCase(unittest.TestCase):
         return server
 
     def go_server(self, lab: Lab, flavour: str) -> Program:
-        """The Go server, `standin` or `real`, ready to answer."""
+        """A Go server of that flavour, such as `standin` or `real`, ready to answer."""
         argv = [tool(f"{flavour}-server"), f"{lab.server.address}:{PORT}"]
         server = self.run_program(lab, f"{flavour}-server", lab.server, argv)
         await_plain_answer(lab)
@@ -141,7 +141,7 @@ class LabCase(unittest.TestCase):
     def go_plan(self, lab: Lab, flavour: str, name: str, host: Node | str, session: str,
                 peers: int = 1) -> Plan:
         """A Go client to be started, as `start_together` takes it."""
-        kind = Participant if flavour == "standin" else RealClient
+        kind = RealClient if flavour in ("real", "switched") else Participant
         return kind, name, host, [tool(f"{flavour}-client"), f"{lab.server.address}:{PORT}", session, str(peers)]
 
     def assert_connect_and_talk(self, lab: Lab, plans: Sequence[Plan], stagger: float = 0) -> list[Participant]:

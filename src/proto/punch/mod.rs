@@ -226,7 +226,9 @@ impl Puncher {
             return;
         }
         let known = if id == PeerId::UNKNOWN {
-            self.peers.iter().position(|peer| peer.candidates.first() == candidates.first())
+            // Its probe may have been faster than the list that names it.
+            let listed = self.peers.iter().position(|peer| peer.candidates.first() == candidates.first());
+            listed.or_else(|| self.position_heard_at_first(candidates))
         } else {
             self.position_by_id(id).or_else(|| {
                 let position = self.position_heard_at_first(candidates)?;

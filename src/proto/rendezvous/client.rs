@@ -486,6 +486,10 @@ impl RendezvousClient {
             .candidates
             .extend(observed.map(|endpoint| Candidate { kind: CandidateKind::Reflexive, endpoint }));
         let attributes = profile.encode();
+        self.register_with(cookie, Attributes::parse(&attributes).unwrap_or(Attributes::NONE))
+    }
+
+    fn register_with(&self, cookie: Cookie, attributes: Attributes<'_>) -> Vec<u8> {
         Register {
             token: self.token,
             sequence: self.sequence,
@@ -494,7 +498,7 @@ impl RendezvousClient {
             cookie,
             instance: self.instance,
             revision: self.revision,
-            attributes: Attributes::parse(&attributes).unwrap_or(Attributes::NONE),
+            attributes,
         }
         .encode()
     }
@@ -522,10 +526,19 @@ impl RendezvousClient {
 
     /// Says goodbye, so that the server tells the others at once; nothing else is sent afterwards.
     pub fn close(&mut self) {
-        if let State::Registered { handle, .. } = self.state {
-            self.sequence += 1;
-            let goodbye = Leave { token: self.token, handle, sequence: self.sequence }.encode();
-            for _ in 0..GOODBYE_COPIES {
+        self.sequence += 1;
+        let goodbye = match self.state {
+            State::Registered { handle, .. } => {
+                Some(Leave { token: self.token, handle, sequence: self.sequence }.encode())
+            }
+            // The server may have registered us already, and only its answer be on its way.
+            State::Registering { .. } if self.cookie != [0; 16] => {
+                Some(self.register_with(self.cookie, Attributes::GOODBYE))
+            }
+            _ => None,
+        };
+        for _ in 0..GOODBYE_COPIES {
+            if let Some(goodbye) = &goodbye {
                 self.send_to_server(goodbye.clone());
             }
         }

@@ -33,8 +33,8 @@ pub struct ShardConfig {
     pub heartbeat: Duration,
     /// After how much silence a native client is forgotten.
     pub expiry: Duration,
-    /// After how much silence a plain client is forgotten.
-    pub plain_expiry: Duration,
+    /// After how much silence a plain client is forgotten; `None`: never.
+    pub plain_expiry: Option<Duration>,
     /// How often a plain client is sent an empty datagram.
     pub plain_keep_alive: Duration,
     /// Most members of one session.
@@ -49,7 +49,7 @@ impl Default for ShardConfig {
             number: 0,
             heartbeat: Duration::from_secs(10),
             expiry: Duration::from_secs(15),
-            plain_expiry: Duration::from_secs(40),
+            plain_expiry: Some(Duration::from_secs(40)),
             plain_keep_alive: Duration::from_secs(10),
             max_members_per_session: 257,
             max_members: 1 << 16,
@@ -173,34 +173,47 @@ impl Shard {
     }
 
     /// Changes after how much silence a plain client is forgotten, for present members, too.
-    pub fn set_plain_expiry(&mut self, expiry: Duration, now: Instant) {
+    pub fn set_plain_expiry(&mut self, expiry: Option<Duration>, now: Instant) {
         self.config.plain_expiry = expiry;
         let members = &self.members;
-        let is_plain = |at| members.get(at).is_some_and(|member| member.push.is_none());
-        self.timers.retain(|Reverse((_, at, kind))| *kind != TimerKind::Expire || !is_plain(*at));
+        let is_native = |at| members.get(at).is_some_and(|member| member.push.is_some());
+        self.timers.retain(|Reverse((_, at, kind))| *kind != TimerKind::Expire || is_native(*at));
         let plain = members.iter().filter(|(_, member)| member.push.is_none());
-        let due =
-            plain.map(|(at, member)| Reverse(((member.last_seen + expiry).max(now), at, TimerKind::Expire)));
-        self.timers.extend(due);
+        self.timers.extend(plain.filter_map(|(at, member)| {
+            let due = (member.last_seen + expiry?).max(now);
+            Some(Reverse((due, at, TimerKind::Expire)))
+        }));
+    }
+
+    fn expiry_of(&self, member_is_plain: bool) -> Option<Duration> {
+        if member_is_plain { self.config.plain_expiry } else { Some(self.config.expiry) }
     }
 
     /// Does what a request that passed the gate asks for.
     pub fn handle_request(&mut self, now: Instant, source: impl Into<Route>, request: &Request<'_>) {
         let source = source.into();
         match request {
+            Request::Register(register) if register.attributes.is_goodbye() => {
+                let session = self.members.find_session(&register.lookup);
+                let at = session.and_then(|session| self.member_by_peer(session, register.peer));
+                self.leave(now, source, at, register.token, register.sequence);
+            }
             Request::Register(register) => self.register(now, source, register),
             Request::Presence(presence) => self.presence(now, source, presence),
             Request::Leave(leave) => {
                 let at = Self::member_of(leave.handle);
-                if self.is_owner(at, source.remote, leave.token) {
-                    self.counters.left += 1;
-                    self.remove(now, at, LeaveReason::Goodbye);
-                }
-                let left = Left { token: leave.token, sequence: leave.sequence };
-                self.reply(source, |writer| left.write(writer));
+                self.leave(now, source, Some(at), leave.token, leave.sequence);
             }
             Request::Plain(key) => self.plain(now, source, *key),
         }
+    }
+
+    fn leave(&mut self, now: Instant, source: Route, at: Option<MemberRef>, token: u64, sequence: u32) {
+        if let Some(at) = at.filter(|at| self.is_owner(*at, source.remote, token)) {
+            self.counters.left += 1;
+            self.remove(now, at, LeaveReason::Goodbye);
+        }
+        self.reply(source, |writer| Left { token, sequence }.write(writer));
     }
 
     fn is_owner(&self, at: MemberRef, source: SocketAddr, token: u64) -> bool {
@@ -316,8 +329,9 @@ impl Shard {
         };
         let at = self.members.insert(key, member);
         self.plain_members += usize::from(plain);
-        let expiry = if plain { self.config.plain_expiry } else { self.config.expiry };
-        self.timers.push(Reverse((now + expiry, at, TimerKind::Expire)));
+        if let Some(expiry) = self.expiry_of(plain) {
+            self.timers.push(Reverse((now + expiry, at, TimerKind::Expire)));
+        }
         if plain {
             self.timers.push(Reverse((now + self.config.plain_keep_alive, at, TimerKind::KeepAlive)));
         }
@@ -526,7 +540,7 @@ impl Shard {
 
     fn expire_or_wait(&mut self, now: Instant, at: MemberRef) {
         let Some(member) = self.members.get(at) else { return };
-        let expiry = if member.push.is_some() { self.config.expiry } else { self.config.plain_expiry };
+        let Some(expiry) = self.expiry_of(member.push.is_none()) else { return };
         let due = member.last_seen + expiry;
         if due > now {
             self.timers.push(Reverse((due, at, TimerKind::Expire)));

@@ -9,6 +9,7 @@ pub const MAX_ATTRIBUTES_LEN: usize = 512;
 const CANDIDATE: u8 = 0x01;
 const PUBLIC_KEY: u8 = 0x02;
 const CAPABILITIES: u8 = 0x03;
+const LEAVING: u8 = 0x04;
 
 /// Attributes as they stand in a datagram, checked to be whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,9 @@ pub struct Attributes<'a> {
 impl<'a> Attributes<'a> {
     /// No attributes.
     pub const NONE: Attributes<'static> = Attributes { bytes: &[] };
+
+    /// Makes a registration a goodbye: from a client that has not read yet how its registration is called.
+    pub const GOODBYE: Attributes<'static> = Attributes { bytes: &[LEAVING, 0] };
 
     /// Checks that `bytes` are a row of whole attributes within the limit, and that those known here are valid.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
@@ -32,6 +36,7 @@ impl<'a> Attributes<'a> {
                 CANDIDATE => drop(read_candidate(value)?),
                 PUBLIC_KEY if value.len() != 32 => return Err(Malformed::Field),
                 CAPABILITIES if value.len() != 4 => return Err(Malformed::Field),
+                LEAVING if !value.is_empty() => return Err(Malformed::Field),
                 _ => {}
             }
         }
@@ -41,6 +46,12 @@ impl<'a> Attributes<'a> {
     /// The bytes, ready to be sent on.
     pub fn as_bytes(&self) -> &'a [u8] {
         self.bytes
+    }
+
+    /// Whether they make a registration a goodbye.
+    pub fn is_goodbye(&self) -> bool {
+        let mut reader = Reader::new(self.bytes);
+        std::iter::from_fn(|| next(&mut reader).ok()).any(|(kind, _)| kind == LEAVING)
     }
 
     /// What the attributes say, with at most [`MAX_ENDPOINTS_PER_PEER`] candidates.

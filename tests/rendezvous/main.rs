@@ -1,172 +1,15 @@
 //! The rendezvous machines, client against server, without a network: expiry, limits, updates, restarts.
 
-use std::collections::BTreeSet;
+mod settings;
+mod world;
+
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use holepunch::proto::rendezvous::{
-    Gate, RendezvousClient, RendezvousConfig, RendezvousEvent, Shard, ShardConfig, Verdict,
-};
-use holepunch::proto::wire::codec::Writer;
+use holepunch::proto::rendezvous::{RendezvousClient, RendezvousEvent, ShardConfig};
 use holepunch::proto::wire::{Attributes, Message, Presence, Profile, RefusedReason, Register};
-use holepunch::proto::{
-    Candidate, CandidateKind, DialectPolicy, LookupKey, PeerDialect, PeerId, Rng, SocketIndex,
-};
-
-const ID: &[u8] = b"session";
-const SOCKET: SocketIndex = SocketIndex(0);
-
-fn server_address() -> SocketAddr {
-    "203.0.113.10:5000".parse().unwrap()
-}
-
-fn endpoint(number: u16) -> SocketAddr {
-    SocketAddr::from(([198, 51, 100, 1], 1000 + number))
-}
-
-fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
-
-struct World {
-    gate: Gate,
-    shard: Shard,
-    now: Instant,
-    clients: Vec<(SocketAddr, RendezvousClient)>,
-    /// What the server sent to addresses that are no client's.
-    stray: Vec<(SocketAddr, Vec<u8>)>,
-    rng: Rng,
-}
-
-impl World {
-    fn new(config: ShardConfig) -> Self {
-        let now = Instant::now();
-        let mut rng = Rng::new([1; 32]);
-        let gate = Gate::new(DialectPolicy::Auto, &mut rng, now);
-        let shard = Shard::new(config, rng.fork());
-        Self { gate, shard, now, clients: Vec::new(), stray: Vec::new(), rng }
-    }
-
-    fn restart_server(&mut self) {
-        self.gate = Gate::new(DialectPolicy::Auto, &mut self.rng, self.now);
-        self.shard = Shard::new(ShardConfig::default(), self.rng.fork());
-    }
-
-    fn config(&mut self, profile: Profile) -> RendezvousConfig {
-        RendezvousConfig {
-            lookup: LookupKey::derive(ID),
-            id: ID.to_vec(),
-            peer: PeerId(self.rng.bytes()),
-            profile,
-            policy: DialectPolicy::Auto,
-            servers: vec![(SOCKET, server_address())],
-            retry: Duration::from_millis(100),
-            enough: 1,
-        }
-    }
-
-    fn join(&mut self, profile: Profile) -> usize {
-        let config = self.config(profile);
-        let at = endpoint(self.clients.len() as u16);
-        self.clients.push((at, RendezvousClient::new(config, &mut self.rng, self.now)));
-        self.settle();
-        self.clients.len() - 1
-    }
-
-    /// Delivers everything, at once and in order, until nobody has anything to say.
-    fn settle(&mut self) {
-        loop {
-            let mut quiet = true;
-            for at in 0..self.clients.len() {
-                let (source, client) = &mut self.clients[at];
-                client.handle_timeout(self.now);
-                let source = *source;
-                while let Some(transmit) = self.clients[at].1.poll_transmit() {
-                    quiet = false;
-                    self.ask_server(source, &transmit.payload);
-                }
-            }
-            quiet &= !self.take_answers();
-            if quiet {
-                return;
-            }
-        }
-    }
-
-    fn ask_server(&mut self, source: SocketAddr, payload: &[u8]) {
-        let mut buffer = [0; 1200];
-        let mut reply = Writer::new(&mut buffer);
-        match self.gate.judge(self.now, source, payload, &mut reply) {
-            Verdict::Admit(request) => self.shard.handle_request(self.now, source, &request),
-            Verdict::Reply => {
-                assert!(reply.written() <= payload.len());
-                let reply = reply.as_slice().to_vec();
-                self.deliver(source, reply);
-            }
-            Verdict::Drop => {}
-        }
-    }
-
-    fn take_answers(&mut self) -> bool {
-        let mut any = false;
-        while let Some((to, payload)) = self.shard.poll_transmit() {
-            assert!(payload.len() <= 1200 || !payload.starts_with(b"\x0Eholep"));
-            let payload = payload.to_vec();
-            any = true;
-            self.deliver(to.remote, payload);
-        }
-        any
-    }
-
-    fn deliver(&mut self, to: SocketAddr, payload: Vec<u8>) {
-        match self.clients.iter_mut().find(|(at, _)| *at == to) {
-            Some((_, client)) => client.handle_datagram(self.now, SOCKET, server_address(), &payload),
-            None => self.stray.push((to, payload)),
-        }
-    }
-
-    /// Lets time pass in steps, with everyone doing what is due.
-    fn pass(&mut self, duration: Duration) {
-        let end = self.now + duration;
-        while self.now < end {
-            self.now = (self.now + Duration::from_millis(50)).min(end);
-            self.shard.handle_timeout(self.now);
-            self.settle();
-        }
-    }
-
-    /// Lets time pass for the server only: the clients are dead.
-    fn pass_without_clients(&mut self, duration: Duration) {
-        self.now += duration;
-        self.shard.handle_timeout(self.now);
-        while self.shard.poll_transmit().is_some() {}
-    }
-
-    fn events(&mut self, client: usize) -> Vec<RendezvousEvent> {
-        std::iter::from_fn(|| self.clients[client].1.poll_event()).collect()
-    }
-
-    fn plain_list(&mut self, from: SocketAddr) -> String {
-        self.stray.clear();
-        self.ask_server(from, ID);
-        self.take_answers();
-        let reply = self.stray.iter().rev().find(|(to, _)| *to == from).map(|(_, payload)| payload.clone());
-        String::from_utf8(reply.expect("a plain request is answered")).unwrap()
-    }
-}
-
-/// Who has joined and not left, according to events.
-fn present(events: &[RendezvousEvent]) -> BTreeSet<PeerId> {
-    let mut present = BTreeSet::new();
-    for event in events {
-        match event {
-            RendezvousEvent::Joined { peer, .. } => drop(present.insert(*peer)),
-            RendezvousEvent::Left { peer, .. } => assert!(present.remove(peer), "left without having joined"),
-            _ => {}
-        }
-    }
-    present
-}
+use holepunch::proto::{Candidate, CandidateKind, LookupKey, PeerDialect, PeerId, SocketIndex};
+use world::{ID, SOCKET, World, endpoint, present, seconds, server_address};
 
 #[test]
 fn first_registration_is_challenged_and_leaves_no_state() {
@@ -214,6 +57,33 @@ fn members_are_told_of_joins_and_leaves_at_once() {
     assert!(matches!(world.events(a)[..], [RendezvousEvent::Left { .. }]));
     assert_eq!(world.shard.population(), (1, 1));
     assert_eq!(world.shard.counters().left, 1);
+}
+
+#[test]
+fn client_that_leaves_before_it_has_read_the_answer_is_forgotten_at_once() {
+    let mut world = World::new(ShardConfig::default());
+    let other = world.join(Profile::default());
+    let config = world.config(Profile::default());
+    let mut client = RendezvousClient::new(config, &mut world.rng, world.now);
+    // The challenge arrives; the answer to the registration is on its way.
+    for _ in 0..2 {
+        client.handle_timeout(world.now);
+        while let Some(transmit) = client.poll_transmit() {
+            world.ask_server(endpoint(1), &transmit.payload);
+        }
+        for (_, payload) in std::mem::take(&mut world.stray) {
+            client.handle_datagram(world.now, SOCKET, server_address(), &payload);
+        }
+    }
+    assert_eq!(world.shard.population().0, 2);
+    client.close();
+    let goodbye = client.poll_transmit().expect("a goodbye").payload;
+    world.ask_server(endpoint(2), &goodbye);
+    assert_eq!(world.shard.population().0, 2, "only from its own endpoint");
+    world.ask_server(endpoint(1), &goodbye);
+    assert_eq!((world.shard.population().0, world.shard.counters().left), (1, 1));
+    world.settle();
+    assert_eq!(present(&world.events(other)).len(), 0);
 }
 
 #[test]
@@ -509,92 +379,4 @@ fn news_reaches_a_member_whose_acknowledgements_were_lost_at_once() {
     world.events(a);
     world.join(Profile::default());
     assert_eq!(present(&world.events(a)).len(), 2, "both that it missed, without any time having passed");
-}
-
-/// Plain members are sent nothing for an hour, so that all timers are those of expiry.
-fn without_keep_alives() -> World {
-    World::new(ShardConfig { plain_keep_alive: seconds(3600), ..ShardConfig::default() })
-}
-
-#[test]
-fn present_plain_clients_expire_by_a_new_time() {
-    // Shorter than the default, longer, and so short that it is over.
-    for expiry in [seconds(5), seconds(300), seconds(2)] {
-        let mut world = without_keep_alives();
-        world.plain_list(endpoint(1));
-        let seen = world.now;
-        world.now += seconds(3);
-        world.shard.set_plain_expiry(expiry, world.now);
-        let due = (seen + expiry).max(world.now);
-        assert_eq!(world.shard.poll_timeout(), Some(due));
-        if due > world.now {
-            world.pass_without_clients(due - world.now - Duration::from_millis(1));
-            assert_eq!(world.shard.population().0, 1);
-        }
-        world.pass_without_clients(due - world.now);
-        assert_eq!((world.shard.population(), world.shard.counters().expired), ((0, 0), 1));
-        // Who comes later has the same time, and again whenever he asks.
-        world.plain_list(endpoint(2));
-        world.now += expiry / 2;
-        world.plain_list(endpoint(2));
-        let due = world.now + expiry;
-        world.pass_without_clients(expiry / 2);
-        assert_eq!((world.shard.population().0, world.shard.poll_timeout()), (1, Some(due)));
-    }
-}
-
-#[test]
-fn changes_of_the_plain_expiry_leave_one_timer_for_each_member_and_none_behind() {
-    let mut world = without_keep_alives();
-    let first = world.now;
-    for member in 1..=3 {
-        world.plain_list(endpoint(member));
-        world.now += seconds(1);
-    }
-    for _ in 0..100 {
-        for expiry in [seconds(5), seconds(300), seconds(40)] {
-            world.shard.set_plain_expiry(expiry, world.now);
-            assert_eq!(world.shard.poll_timeout(), Some(first + expiry));
-        }
-    }
-    // How many there are shows in no other way.
-    assert_eq!(format!("{:?}", world.shard).matches("Expire)").count(), 3);
-    world.pass_without_clients(seconds(40));
-    assert_eq!((world.shard.population().0, world.shard.counters().expired), (0, 3));
-    world.pass_without_clients(seconds(3600));
-    assert_eq!(world.shard.poll_timeout(), None);
-}
-
-#[test]
-fn natives_hear_of_a_plain_client_that_a_new_time_ends_and_have_their_own_time() {
-    let mut world = World::new(ShardConfig::default());
-    let native = world.join(Profile::default());
-    world.plain_list(endpoint(100));
-    world.pass(seconds(2));
-    assert_eq!(present(&world.events(native)).len(), 1);
-    world.shard.set_plain_expiry(seconds(1), world.now);
-    world.pass(seconds(58));
-    assert!(matches!(world.events(native)[..], [RendezvousEvent::Left { .. }]));
-    world.shard.set_plain_expiry(seconds(1 << 32), world.now);
-    world.pass_without_clients(seconds(15));
-    assert_eq!((world.shard.population(), world.shard.counters().expired), ((0, 0), 2));
-}
-
-#[test]
-fn longest_plain_id_is_held_to_at_its_edges() {
-    let mut world = World::new(ShardConfig::default());
-    let admits = |gate: &Gate, len| {
-        let (datagram, mut buffer) = (vec![b'i'; len], [0; 1200]);
-        let verdict = gate.judge(Instant::now(), endpoint(1), &datagram, &mut Writer::new(&mut buffer));
-        matches!(verdict, Verdict::Admit(_))
-    };
-    assert!(admits(&world.gate, 1024) && !admits(&world.gate, 1025), "the default");
-    for (len, longest) in [(17, 17), (1024, 1024), (1, 1), (usize::MAX, 1024), (2, 2)] {
-        world.gate.set_max_plain_id_len(len);
-        assert!(admits(&world.gate, 1) && admits(&world.gate, longest), "{len}");
-        assert!(!admits(&world.gate, longest + 1) && !admits(&world.gate, 0), "{len}");
-    }
-    // A native registration is longer, and no plain ID.
-    world.join(Profile::default());
-    assert_eq!(world.shard.population().0, 1);
 }
