@@ -2,7 +2,7 @@
 
     HP_BIN=DIR HP_TOOLS=DIR python3 benches/connect.py [--scale 0.1] [--json FILE]
 
-HP_BIN holds hp-server and timed_connect, HP_TOOLS what tests/interop/build.sh has built. The homes are those of
+HP_BIN holds hp-server, timed_connect and, through a binding, timed_connect-go; HP_TOOLS what tests/interop/build.sh has built. The homes are those of
 tests/natlab: endpoint-independent mapping, port-restricted filtering, and no round-trip time to speak of, so that what
 is measured is what the programs add. The variants take turns, so that all of them meet the same machine.
 
@@ -200,11 +200,14 @@ def existing(variable: str, name: str) -> str | None:
     return str(path.absolute()) if os.environ.get(variable) and path.is_file() else None
 
 
-def our_variant(lab: Lab, dialect: str) -> Variant:
-    """Our client with our server."""
-    timed_connect = existing("HP_BIN", "timed_connect") or sys.exit("bench: HP_BIN must hold timed_connect")
+def our_variant(lab: Lab, dialect: str, language: str = "C") -> Variant | None:
+    """Our client with our server, called from C or through a binding."""
+    name = "timed_connect" if language == "C" else f"timed_connect-{language.lower()}"
+    timed_connect = existing("HP_BIN", name)
+    if timed_connect is None:
+        return None
     argv = [timed_connect, "--dialect", dialect, f"{lab.server.address}:{_OUR_PORT}", "SESSION", "1"]
-    return Variant(f"ours, {dialect}", argv, "ready")
+    return Variant(f"ours, {dialect}" + (f", from {language}" if language != "C" else ""), argv, "ready")
 
 
 def go_variant(lab: Lab) -> Variant | None:
@@ -242,16 +245,19 @@ def main() -> int:
         print(f"bench: {reason}", file=sys.stderr)
         return 1
 
+    if not existing("HP_BIN", "timed_connect"):
+        sys.exit("bench: HP_BIN must hold timed_connect")
     begin = time.monotonic()
     results: dict[str, list[Variant]] = {}
     with Lab({"a": Site("home"), "b": Site("home")}) as lab:
         start_servers(lab, go_variant(lab))
-        plan = (("home x home", 0, (("native", 200), ("plain", 100)), 50),
-                ("home x home, 20 % loss", 20, (("native", 100),), 30))
+        plan = (("home x home", 0, (("native", "C", 200), ("native", "Go", 200), ("plain", "C", 100)), 50),
+                ("home x home, 20 % loss", 20, (("native", "C", 100),), 30))
         for title, loss, ours, go_count in plan:
             lab.set_loss(loss)
-            variants = [our_variant(lab, dialect) for dialect, _ in ours]
-            counts = [count for _, count in ours]
+            asked = [(our_variant(lab, dialect, language), count) for dialect, language, count in ours]
+            variants = [variant for variant, _ in asked if variant]
+            counts = [count for variant, count in asked if variant]
             go = go_variant(lab)
             if go:
                 variants.append(go)

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Tests `make install` and `make uninstall` as packagers and users of the library do: with DESTDIR and without it, then
 # builds examples/c/connect.c outside the tree against what was installed, with pkg-config and with CMake, and runs it.
-# Needs make, cc, readelf, pkg-config, cmake and a static C library; HP_ALLOW_MISSING_TOOLS=1 skips what needs a missing
-# one of the last three.
+# Needs make, cc, readelf, pkg-config, cmake, Go and a static C library; HP_ALLOW_MISSING_TOOLS=1 skips what needs a missing
+# one of the last four.
 # shellcheck disable=SC2317 # Functions are called by way of `check`.
 set -euo pipefail
 
@@ -213,6 +213,53 @@ with_pkg_config() {
     works "$what, pkg-config --static" "$work/static"
 }
 
+# The Go binding without build tags finds what is installed by way of pkg-config.
+with_go() {
+    local prefix=$1 what=$2 work=$3/go
+    mkdir "$work"
+    cat >"$work/main.go" <<END
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"holepunch.example/holepunch"
+)
+
+func main() {
+	conn, err := holepunch.Dial(context.Background(), os.Args[1], []byte(os.Args[2]))
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "hello")
+	buffer := make([]byte, 1500)
+	n, err := conn.Read(buffer)
+	fmt.Println(string(buffer[:n]))
+	if err != nil {
+		os.Exit(1)
+	}
+}
+END
+    cat >"$work/go.mod" <<END
+module consumer
+
+go 1.19
+
+require holepunch.example/holepunch v0.0.0
+
+replace holepunch.example/holepunch => $root/bindings/go
+END
+    check "$what, Go: builds with pkg-config" timeout -k 5 120 env -C "$work" GOWORK=off GOFLAGS=-mod=mod \
+        "PKG_CONFIG_LIBDIR=$prefix/lib/pkgconfig" go build -o "$work/program" .
+    if [ ! -x "$work/program" ]; then return; fi
+    check "$what, Go: ldd finds the installed library" resolves "$work/program" "$prefix/lib"
+    check "$what, Go: two copies say hello" says_hello "$work/program" "$prefix/lib"
+}
+
 cmake_version_fits() {
     printf 'set(PACKAGE_FIND_VERSION "%s")\ninclude("%s")\nif(NOT PACKAGE_VERSION_COMPATIBLE)\n%s\nendif()\n' \
         "$2" "$1/lib/cmake/holepunch/holepunch-config-version.cmake" 'message(FATAL_ERROR "refused")' >"$tmp/version.cmake"
@@ -255,6 +302,7 @@ try() {
     start_server "$prefix/bin/hp-server"
     if [ -n "$pkg_config" ]; then with_pkg_config "$prefix" "$what" "$work"; fi
     if [ -n "$cmake" ]; then with_cmake "$prefix" "$what" "$work"; fi
+    if [ -n "$pkg_config" ] && [ -n "$go" ]; then with_go "$prefix" "$what" "$work"; fi
     check "$what: hp-server ends when told to" stop_server
 }
 
@@ -297,6 +345,8 @@ for tool in make "$CC" readelf ldd; do
 done
 pkg_config=$(command -v pkg-config || true)
 [ -n "$pkg_config" ] || missing pkg-config
+go=$(command -v go || true)
+[ -n "$go" ] || missing go
 cmake=$(command -v cmake || true)
 [ -n "$cmake" ] || missing cmake
 static=

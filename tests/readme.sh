@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Compiles the C snippets of the README and docs (the Rust ones are documentation tests), and follows their links.
+# Compiles the C and Go snippets of the README and docs (the Rust ones are documentation tests), and follows their links.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
@@ -16,6 +16,10 @@ for page in README.md docs/*.md; do
         /^```c$/ { n++; inside = 1; next }
         /^```$/ { inside = 0 }
         inside { print > (out "-" n ".c") }' "$page"
+    awk -v out="$work/$(basename "$page" .md)" '
+        /^```go$/ { n++; inside = 1; next }
+        /^```$/ { inside = 0 }
+        inside { print > (out "-" n ".go") }' "$page"
     while read -r target; do
         [ -e "$(dirname "$page")/$target" ]
         verdict "$page links to $target" $?
@@ -28,4 +32,21 @@ for snippet in "$work"/*.c; do
 done
 [ "$number" -gt 0 ]
 verdict "the README has C snippets" $?
+if command -v go >/dev/null 2>&1; then
+    export GOWORK=off
+    mkdir "$work/module"
+    (cd "$work/module" && go mod init snippets && go mod edit -require=holepunch.example/holepunch@v0.0.0 \
+        -replace="holepunch.example/holepunch=$OLDPWD/bindings/go") >/dev/null 2>&1
+    number=0
+    for snippet in "$work"/*.go; do
+        number=$((number + 1))
+        cp "$snippet" "$work/module/main.go"
+        (cd "$work/module" && go vet -tags holepunch_local . && go build -tags holepunch_local -o "$work/program" .)
+        verdict "Go snippet $(basename "$snippet" .go)" $?
+    done
+    [ "$number" -gt 1 ]
+    verdict "the README and docs have Go snippets" $?
+else
+    echo "skipped: Go snippets (no Go)"
+fi
 exit "$failed"

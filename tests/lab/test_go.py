@@ -8,6 +8,7 @@ import re
 import signal
 import tempfile
 import time
+import unittest
 from pathlib import Path
 
 from fixture import COMMON_DIALECTS, PORT, LabCase, fresh_id, program, skip, tool
@@ -16,11 +17,14 @@ from programs import Participant, Plan, Program
 
 
 def go_program(name: str, needs: str) -> str:
-    """One of the Go examples, which can be built only where there is Go."""
+    """One of the Go examples; HP_EXCUSED names those that the Go which is there is too old for."""
     try:
         return program(name)
     except AssertionError as missing:
-        skip(f"{missing}; it needs {needs}")
+        reason = f"{missing}; it needs {needs}"
+        if name in os.environ.get("HP_EXCUSED", "").split():
+            raise unittest.SkipTest(reason) from None
+        skip(reason)
         raise
 
 
