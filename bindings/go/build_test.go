@@ -49,17 +49,10 @@ func build(t *testing.T, at string, environment ...string) string {
 	return string(output)
 }
 
-func TestBuildWithoutTheLibraryNamesIt(t *testing.T) {
-	if _, err := exec.LookPath("pkg-config"); err != nil {
-		t.Skip("there is no pkg-config: ", err)
-	}
-	output := build(t, ".", "CGO_ENABLED=1", "PKG_CONFIG_PATH=", "PKG_CONFIG_LIBDIR="+t.TempDir())
-	if !strings.Contains(output, "holepunch was not found") && !strings.Contains(output, "'holepunch'") {
-		t.Errorf("it does not say what is missing:\n%s", output)
-	}
-}
-
-func TestBuildWithoutTheLocalLibrarySaysHowToGetIt(t *testing.T) {
+// copyOfPackage returns where a copy of the package is that has no library near
+// it, nor anything of it in the build cache.
+func copyOfPackage(t *testing.T) string {
+	t.Helper()
 	elsewhere := filepath.Join(t.TempDir(), "bindings", "go")
 	if err := os.MkdirAll(elsewhere, 0o700); err != nil {
 		t.Fatal(err)
@@ -75,6 +68,21 @@ func TestBuildWithoutTheLocalLibrarySaysHowToGetIt(t *testing.T) {
 			}
 		}
 	}
+	return elsewhere
+}
+
+func TestBuildWithoutTheLibraryNamesIt(t *testing.T) {
+	if _, err := exec.LookPath("pkg-config"); err != nil {
+		t.Skip("there is no pkg-config: ", err)
+	}
+	output := build(t, copyOfPackage(t), "CGO_ENABLED=1", "PKG_CONFIG_PATH=", "PKG_CONFIG_LIBDIR="+t.TempDir())
+	if !strings.Contains(output, "holepunch was not found") && !strings.Contains(output, "'holepunch'") {
+		t.Errorf("it does not say what is missing:\n%s", output)
+	}
+}
+
+func TestBuildWithoutTheLocalLibrarySaysHowToGetIt(t *testing.T) {
+	elsewhere := copyOfPackage(t)
 	for _, tag := range []string{"holepunch_local", "holepunch_static"} {
 		output := build(t, elsewhere, "CGO_ENABLED=1", "GOFLAGS=-tags="+tag)
 		if !strings.Contains(output, "libholepunch is not built: run `make build`") {

@@ -164,14 +164,16 @@ func (c *Client) call(ctx context.Context, op string, run func() error) ([]Peer,
 	}
 	c.taken = nil
 
-	done, watched := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(watched)
-		c.cancelWhenDone(ctx, done)
-	}()
+	done, canceled := make(chan struct{}), make(chan struct{})
+	stop := afterDone(ctx, func() {
+		defer close(canceled)
+		c.cancel(ctx, done)
+	})
 	err := run()
 	close(done)
-	<-watched
+	if !stop() {
+		<-canceled
+	}
 	// The call may have ended just before it was canceled.
 	c.native.clearCancel()
 
@@ -188,21 +190,15 @@ func (c *Client) call(ctx context.Context, op string, run func() error) ([]Peer,
 	return peers, err
 }
 
-func (c *Client) cancelWhenDone(ctx context.Context, done <-chan struct{}) {
-	select {
-	case <-done:
-		return
-	case <-c.closed:
-	case <-ctx.Done():
-		if ctx.Err() == context.DeadlineExceeded {
-			grace := time.NewTimer(deadlineGrace)
-			defer grace.Stop()
-			select {
-			case <-done:
-				return
-			case <-c.closed:
-			case <-grace.C:
-			}
+// cancel ends the running call, whose end shows by done.
+func (c *Client) cancel(ctx context.Context, done <-chan struct{}) {
+	if ctx.Err() == context.DeadlineExceeded {
+		grace := time.NewTimer(deadlineGrace)
+		defer grace.Stop()
+		select {
+		case <-done:
+			return
+		case <-grace.C:
 		}
 	}
 	c.native.cancel()
@@ -345,6 +341,7 @@ func (c *Client) Counters() Counters {
 func (c *Client) Close() error {
 	c.once.Do(func() {
 		close(c.closed)
+		c.native.cancel()
 		c.turn <- struct{}{}
 		c.native.free()
 		<-c.turn

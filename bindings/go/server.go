@@ -102,20 +102,15 @@ func (s *Server) Serve(ctx context.Context) error {
 	if s.served.Swap(true) {
 		return &Error{Op: op, Err: ErrUnsupported, message: "the server serves or has served already"}
 	}
-	done, watched := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(watched)
-		select {
-		case <-done:
-			return
-		case <-s.closed:
-		case <-ctx.Done():
-		}
+	stopped := make(chan struct{})
+	stop := afterDone(ctx, func() {
+		defer close(stopped)
 		s.native.stop()
-	}()
+	})
 	err := s.native.run()
-	close(done)
-	<-watched
+	if !stop() {
+		<-stopped
+	}
 	switch {
 	case err != nil:
 		return err
@@ -167,6 +162,7 @@ func (s *Server) Counters() ServerCounters {
 func (s *Server) Close() error {
 	s.once.Do(func() {
 		close(s.closed)
+		s.stop()
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.native.free()
@@ -174,6 +170,13 @@ func (s *Server) Close() error {
 		runtime.SetFinalizer(s, nil)
 	})
 	return nil
+}
+
+// stop ends a Serve that is running.
+func (s *Server) stop() {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	s.native.stop()
 }
 
 // enter keeps the server from being freed until leave.

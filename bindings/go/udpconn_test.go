@@ -110,8 +110,7 @@ func TestAnotherSocketTakesTheFirstOnesPlace(t *testing.T) {
 	}
 }
 
-// A reader that waits in the socket while it is given away must not keep the
-// library from it for ever, nor the call from being ended.
+// Deadlines are package net's own, and no matter of the descriptor's.
 func TestDeadlinesOfAGivenSocketDoNotDisturbACall(t *testing.T) {
 	server := startDefaultServer(t)
 	given := listen(t)
