@@ -186,6 +186,8 @@ func (c *Client) call(ctx context.Context, op string, run func() error) ([]Peer,
 		default:
 			err = &Error{Op: op, Err: ErrClosed}
 		}
+		deadline, ok := ctx.Deadline()
+		e.late = ok && !time.Now().Before(deadline)
 	}
 	return peers, err
 }
@@ -252,7 +254,7 @@ func (c *Client) use(op string, work func() error) error {
 // One that was given by [WithUDPConn] is returned as it was given.
 //
 // It is unconnected. Drop what [IsControlPacket] holds for, and read
-// [Client.EarlyDatagrams] first.
+// [Client.EarlyDatagrams] first. The peer must be one of the last call's.
 func (c *Client) TakeUDPConn(peer Peer) (*net.UDPConn, error) {
 	var socket *net.UDPConn
 	err := c.use("take a socket", func() (err error) {
@@ -300,7 +302,7 @@ func (c *Client) take(index uint32) (*net.UDPConn, error) {
 
 // Control lends the descriptor of the socket that a peer's hole belongs to, for
 // the time of the call of f, as [syscall.RawConn] does. The socket stays the
-// client's.
+// client's. f must not use the client.
 func (c *Client) Control(peer Peer, f func(fd uintptr)) error {
 	return c.use("use a socket", func() error {
 		fd, err := c.native.lendSocket(peer.socket)

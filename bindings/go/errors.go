@@ -86,6 +86,8 @@ type Error struct {
 	Errno syscall.Errno
 
 	message string
+	// late: the context's deadline has passed.
+	late bool
 }
 
 // Error returns a sentence with what was found before the call failed.
@@ -100,15 +102,19 @@ func (e *Error) Error() string {
 // Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is tells whether target is the operating system's error.
+// Is tells whether target is the operating system's error, or says that the
+// context's deadline has passed.
 func (e *Error) Is(target error) bool {
+	if e.late && (target == context.DeadlineExceeded || target == os.ErrDeadlineExceeded) {
+		return true
+	}
 	return e.Errno != 0 && (target == error(e.Errno) || e.Errno.Is(target))
 }
 
 // Timeout tells whether the call failed because time was up.
 func (e *Error) Timeout() bool {
 	r, ok := e.Err.(*reason)
-	return ok && r.timeout
+	return e.late || ok && r.timeout
 }
 
 // Temporary tells the same as Timeout: trying again may help.

@@ -247,3 +247,20 @@ func TestErrnosAreTheStandardLibrarysErrorsToo(t *testing.T) {
 		t.Error("no number is number 0")
 	}
 }
+
+func TestReasonAtTheContextsDeadlineIsATimeoutToo(t *testing.T) {
+	closed := listen(t)
+	closed.Close()
+	client := newClient(t, addressText(closed))
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	_, err := client.Connect(ctx, newID(), 1)
+	wantError(t, err, holepunch.ErrServerPortClosed)
+	timeout, ok := err.(net.Error)
+	if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, os.ErrDeadlineExceeded) || !ok || !timeout.Timeout() {
+		t.Errorf("%v does not say that time was up", err)
+	}
+	if _, err := client.Connect(context.Background(), nil, 1); errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v says that time was up", err)
+	}
+}

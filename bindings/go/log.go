@@ -39,7 +39,7 @@ func (l LogLevel) String() string {
 // nil ends that. Without it the library is silent. It concerns the whole
 // process. The function is called from any goroutine, but never twice at a
 // time, with the line's level, its source such as "holepunch::client", and its
-// text. It must not call SetLogFunc.
+// text. It must not call SetLogFunc, nor use the client or server that logs.
 func SetLogFunc(level LogLevel, log func(level LogLevel, source, text string)) error {
 	if log != nil && (level < LogError || level > LogTrace) {
 		return &Error{Op: "set the log function", Err: ErrInvalidArgument, message: "there is no such level"}

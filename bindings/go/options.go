@@ -64,7 +64,7 @@ func WithDialect(dialect Dialect) Option {
 
 // WithUDPConn has the client use a socket of the caller's, bound and
 // unconnected, instead of making its own. It stays the caller's to close. As
-// long as a call runs, nobody else may read from it.
+// long as a call runs, nobody else may read from it. Nil changes nothing.
 func WithUDPConn(socket *net.UDPConn) Option {
 	return func(s *settings) { s.socket = socket }
 }
