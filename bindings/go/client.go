@@ -23,6 +23,7 @@ type Client struct {
 	once   sync.Once
 
 	timeout time.Duration
+	calls   uint64
 	given   *net.UDPConn
 	taken   map[uint32]*net.UDPConn
 }
@@ -163,6 +164,7 @@ func (c *Client) call(ctx context.Context, op string, run func() error) ([]Peer,
 		return nil, err
 	}
 	c.taken = nil
+	c.calls++
 
 	done, canceled := make(chan struct{}), make(chan struct{})
 	stop := afterDone(ctx, func() {
@@ -178,6 +180,9 @@ func (c *Client) call(ctx context.Context, op string, run func() error) ([]Peer,
 	c.native.clearCancel()
 
 	peers := c.native.peers()
+	for i := range peers {
+		peers[i].call = c.calls
+	}
 	if e, ok := err.(*Error); ok {
 		switch {
 		case e.Err != ErrCanceled:
@@ -258,6 +263,9 @@ func (c *Client) use(op string, work func() error) error {
 func (c *Client) TakeUDPConn(peer Peer) (*net.UDPConn, error) {
 	var socket *net.UDPConn
 	err := c.use("take a socket", func() (err error) {
+		if err := c.check(peer); err != nil {
+			return err
+		}
 		if socket = c.taken[peer.socket]; socket != nil {
 			return nil
 		}
@@ -279,6 +287,14 @@ func (c *Client) TakeUDPConn(peer Peer) (*net.UDPConn, error) {
 		return nil
 	})
 	return socket, err
+}
+
+// check tells if a peer is not of the last call, whose sockets are others.
+func (c *Client) check(peer Peer) error {
+	if peer.call != c.calls || peer.call == 0 {
+		return &Error{Op: "use a socket", Err: ErrNotFound, message: "the peer is not of the last call"}
+	}
+	return nil
 }
 
 func (c *Client) take(index uint32) (*net.UDPConn, error) {
@@ -305,6 +321,9 @@ func (c *Client) take(index uint32) (*net.UDPConn, error) {
 // client's. f must not use the client.
 func (c *Client) Control(peer Peer, f func(fd uintptr)) error {
 	return c.use("use a socket", func() error {
+		if err := c.check(peer); err != nil {
+			return err
+		}
 		fd, err := c.native.lendSocket(peer.socket)
 		if err == nil {
 			f(fd)

@@ -157,21 +157,25 @@ func TestFailedCallReturnsThePeersItFound(t *testing.T) {
 		addrs[i] = r.peers[0].Addr
 	}
 	// With those that are there, without the one that did not come.
-	calls := make(chan result, 2)
+	calls := [2]chan result{make(chan result, 1), make(chan result, 1)}
 	for i, client := range []*holepunch.Client{a, b} {
-		go func(client *holepunch.Client, addr netip.AddrPort) {
+		go func(client *holepunch.Client, addr netip.AddrPort, call chan<- result) {
 			peers, err := client.ConnectPeers(bounded(t), id, []netip.AddrPort{addr})
-			calls <- result{peers, err}
-		}(client, addrs[i])
+			call <- result{peers, err}
+		}(client, addrs[i], calls[i])
 	}
-	for range results {
-		r := receive(t, calls)
-		if r.err != nil || len(r.peers) != 1 || !r.peers[0].Connected || !r.peers[0].Authenticated || !(r.peers[0].Addr == addrs[0] || r.peers[0].Addr == addrs[1]) {
+	var peers [2]holepunch.Peer
+	for i, call := range calls {
+		r := receive(t, call)
+		if r.err != nil || len(r.peers) != 1 || !r.peers[0].Connected || !r.peers[0].Authenticated || r.peers[0].Addr != addrs[i] {
 			t.Fatal(r)
 		}
+		peers[i] = r.peers[0]
 	}
-	send(t, take(t, a, results[0].peers[0]), addrs[0], "hello")
-	if text, from := next(t, take(t, b, results[1].peers[0])); text != "hello" || from != addrs[1] {
+	_, err := a.TakeUDPConn(results[0].peers[0])
+	wantError(t, err, holepunch.ErrNotFound)
+	send(t, take(t, a, peers[0]), addrs[0], "hello")
+	if text, from := next(t, take(t, b, peers[1])); text != "hello" || from != addrs[1] {
 		t.Errorf("%q from %v", text, from)
 	}
 }

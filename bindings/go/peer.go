@@ -21,6 +21,8 @@ type Peer struct {
 	// ID, or merely spoke from a listed address (plain dialect).
 	Authenticated bool
 
+	// call numbers the call that found it, and socket that call's sockets.
+	call   uint64
 	socket uint32
 }
 
