@@ -38,8 +38,9 @@ build/bin/%: examples/c/%.c include/holepunch.h
 	$(CC) -std=c99 -D_POSIX_C_SOURCE=200809L $(WARNINGS) $(CFLAGS) -Iinclude $< -o $@ \
 	    -Lbuild/lib -lholepunch '-Wl,-rpath,$$ORIGIN/../lib'
 
-header: ## generate include/holepunch.h from src/ffi
+header: ## generate the C header, Go's copy of it and C#'s native methods from src/ffi
 	$(CARGO) build --locked --features codegen
+	@cmp -s include/holepunch.h bindings/go/holepunch.h || cp include/holepunch.h bindings/go/holepunch.h
 
 demo: setup build ## two programs behind two NATs find each other and talk
 	@scripts/demo.sh

@@ -15,6 +15,9 @@ need ip iproute2
 need nft nftables
 need nm binutils
 need shellcheck shellcheck
+# C#'s compiler and runtime; the runtime's package brings the few assemblies that are needed.
+need mcs mono-mcs
+need mono mono-runtime
 # Any Go from 1.19 on; the interop tests build small programs with it.
 need go golang-go
 

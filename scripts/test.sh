@@ -85,6 +85,7 @@ else
     echo "skipped: Go is missing"; skipped=$((skipped + 1))
 fi
 
+part "C# binding" count_ok 360 bindings/csharp/test.sh
 part "install" count_ok 300 tests/install.sh
 part "README's snippets" count_ok 120 tests/readme.sh
 
@@ -106,7 +107,13 @@ if [ "$(id -u)" -eq 0 ]; then
             fi
         done
     fi
-    part "NAT lab: C, Go and the server on real NATs" count_unittest 480 \
+    if [ -e build/csharp/Chat.exe ]; then
+        cp build/csharp/* "$log/bin/"
+        # shellcheck disable=SC2016 # for the script that is written
+        printf '#!/bin/sh\nexec mono "$(dirname "$0")/Chat.exe" "$@"\n' >"$log/bin/cs-chat"
+        chmod +x "$log/bin/cs-chat"
+    fi
+    part "NAT lab: C, Go, C# and the server on real NATs" count_unittest 540 \
         env HP_BIN="$log/bin" HP_TOOLS="$log/tools" HP_EXCUSED="$excused" LD_LIBRARY_PATH="$log/bin" \
         python3 -m unittest discover -v -s tests/lab -p 'test_*.py'
     part "make demo" count_ok 120 sh -c 'scripts/demo.sh && echo "ok - demo"'

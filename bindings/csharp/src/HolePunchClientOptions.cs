@@ -1,0 +1,42 @@
+using System;
+using System.Net;
+using System.Net.Sockets;
+
+namespace HolePunch
+{
+    /// <summary>How a client is to connect. The defaults are fine.</summary>
+    public sealed class HolePunchClientOptions
+    {
+        /// <summary>
+        /// The time that a call has in total, 40 seconds by default; <see cref="System.Threading.Timeout.InfiniteTimeSpan"/>
+        /// is for ever.
+        /// </summary>
+        public TimeSpan Timeout { get; set; } = TimeSpan.FromSeconds(40);
+
+        /// <summary>
+        /// The longest pause between two unanswered requests to the server, 1 ms to 10 s, 100 ms by default.
+        /// </summary>
+        public TimeSpan ServerRetry { get; set; } = TimeSpan.FromMilliseconds(100);
+
+        /// <summary>
+        /// The longest pause between two probes of a peer's address, 1 ms to 10 s, 100 ms by default. The first probes
+        /// follow each other faster.
+        /// </summary>
+        public TimeSpan PeerRetry { get; set; } = TimeSpan.FromMilliseconds(100);
+
+        /// <summary>Which dialects may be spoken, <see cref="Dialect.Auto"/> by default.</summary>
+        public Dialect Dialect { get; set; } = Dialect.Auto;
+
+        /// <summary>
+        /// The local address to bind to, which also fixes the address family; with port 0 the system chooses the port.
+        /// Null, the default, leaves all to the system.
+        /// </summary>
+        public IPEndPoint LocalEndPoint { get; set; }
+
+        /// <summary>
+        /// A UDP socket of the caller's, bound and unconnected, that the client uses instead of making its own. It stays
+        /// the caller's to close. As long as a call runs, nobody else may read from it. Not on Windows.
+        /// </summary>
+        public Socket Socket { get; set; }
+    }
+}

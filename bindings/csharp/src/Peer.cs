@@ -1,0 +1,90 @@
+using System;
+using System.Net;
+using HolePunch.Native;
+
+namespace HolePunch
+{
+    /// <summary>Another participant that a call has found.</summary>
+    public sealed class Peer
+    {
+        internal unsafe Peer(hp_peer* native, int call)
+        {
+            EndPoint = Interop.EndPoint(&native->endpoint);
+            Path = (PathKind)native->path;
+            if (native->rtt_us != NativeMethods.HP_RTT_UNKNOWN)
+                RoundTripTime = TimeSpan.FromTicks(native->rtt_us * (TimeSpan.TicksPerMillisecond / 1000));
+            Connected = native->connected != 0;
+            Authenticated = native->authenticated != 0;
+            SocketIndex = native->socket;
+            Call = call;
+        }
+
+        /// <summary>Where the peer is reached: the other end of the hole.</summary>
+        public IPEndPoint EndPoint { get; }
+
+        /// <summary>How <see cref="EndPoint"/> was learned.</summary>
+        public PathKind Path { get; }
+
+        /// <summary>The name of <see cref="Path"/> in the words of RFC 8445, such as "peer-reflexive".</summary>
+        public unsafe string PathName => Interop.Text(NativeMethods.hp_path_name((int)Path));
+
+        /// <summary>The round-trip time over the hole; null if it was not measured (the plain dialect has no means).</summary>
+        public TimeSpan? RoundTripTime { get; }
+
+        /// <summary>
+        /// Whether the hole is confirmed in both directions. Always true for the peers of a call that succeeded.
+        /// </summary>
+        public bool Connected { get; }
+
+        /// <summary>
+        /// Whether the peer proved that it knows the session ID, or merely spoke from a listed address (plain dialect).
+        /// </summary>
+        public bool Authenticated { get; }
+
+        internal uint SocketIndex { get; }
+
+        /// <summary>Which of its client's calls has found it.</summary>
+        internal int Call { get; }
+
+        /// <summary>The endpoint and the path, for people to read.</summary>
+        public override string ToString()
+        {
+            return EndPoint + " (" + PathName + ")";
+        }
+    }
+
+    /// <summary>How a peer's address was learned, in the words of RFC 8445.</summary>
+    public enum PathKind
+    {
+        /// <summary>An address of the peer's own interface; nothing stands between.</summary>
+        Host = NativeMethods.HP_PATH_HOST,
+
+        /// <summary>The peer's address as the rendezvous server sees it.</summary>
+        Reflexive = NativeMethods.HP_PATH_REFLEXIVE,
+
+        /// <summary>A port that the peer's router was asked to open.</summary>
+        Mapped = NativeMethods.HP_PATH_MAPPED,
+
+        /// <summary>Learned from the peer's own authenticated probe.</summary>
+        PeerReflexive = NativeMethods.HP_PATH_PEER_REFLEXIVE,
+
+        /// <summary>Guessed from a symmetric NAT's pattern.</summary>
+        Predicted = NativeMethods.HP_PATH_PREDICTED,
+
+        /// <summary>Forwarded by the server.</summary>
+        Relayed = NativeMethods.HP_PATH_RELAYED,
+    }
+
+    /// <summary>Which protocols a client or server may speak.</summary>
+    public enum Dialect
+    {
+        /// <summary>Native where the other side understands it, else plain.</summary>
+        Auto = NativeMethods.HP_DIALECT_AUTO,
+
+        /// <summary>Every peer is authenticated, and the server never sees the session ID.</summary>
+        Native = NativeMethods.HP_DIALECT_NATIVE,
+
+        /// <summary>What the existing Go hole-punching tools speak. Nothing is authenticated.</summary>
+        Plain = NativeMethods.HP_DIALECT_PLAIN,
+    }
+}

@@ -1,0 +1,164 @@
+using System;
+using System.IO;
+using System.Linq;
+using System.Runtime.CompilerServices;
+using System.Threading;
+using System.Threading.Tasks;
+
+namespace HolePunch.Tests
+{
+    internal static class LeakTests
+    {
+        private static void Collect()
+        {
+            GC.Collect();
+            GC.WaitForPendingFinalizers();
+        }
+
+        /// <summary>After an action there are no more descriptors than before it.</summary>
+        private static void LeavesNothing(Action action)
+        {
+            action();
+            Collect();
+            int before = Files.Descriptors().Length;
+            action();
+            Check.Eventually("as many descriptors as before", () =>
+            {
+                Collect();
+                return Files.Descriptors().Length <= before;
+            });
+        }
+
+        [Test(Limit = 120)]
+        private static void A_thousand_connections_leave_nothing_behind()
+        {
+            using (var service = new Service())
+            {
+                var collecting = new CancellationTokenSource();
+                Task collector = Task.Run(() =>
+                {
+                    while (!collecting.IsCancellationRequested)
+                    {
+                        GC.Collect();
+                        Thread.Sleep(5);
+                    }
+                });
+                int before = 0;
+                for (int i = 0; i < 500; i++)
+                {
+                    using (Pair pair = service.Meet())
+                    {
+                        if (i % 10 == 0)
+                            pair.Talk();
+                    }
+                    if (i == 20)
+                        before = Files.Descriptors().Length;
+                }
+                collecting.Cancel();
+                collector.Wait();
+                int after = Files.Descriptors().Length;
+                Check.True(after <= before + 2, "descriptors: " + before + " before, " + after + " after");
+            }
+        }
+
+        [Test]
+        private static void What_nobody_disposes_is_finalized()
+        {
+            using (var service = new Service())
+                LeavesNothing(() =>
+                {
+                    for (int i = 0; i < 20; i++)
+                        Abandon(service);
+                });
+        }
+
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        private static void Abandon(Service service)
+        {
+            service.Meet();
+            new HolePunchServer(new HolePunchServerOptions { Address = "127.0.0.1:0" }).Counters.ToString();
+        }
+
+        [Test]
+        private static void Failures_leave_nothing_behind()
+        {
+            using (var service = new Service())
+            {
+                string address = service.Address;
+                LeavesNothing(() =>
+                {
+                    for (int i = 0; i < 20; i++)
+                    {
+                        Check.Throws<ArgumentException>(() => new HolePunchClient("nowhere"));
+                        Check.Fails(HolePunchError.Socket,
+                            () => new HolePunchServer(new HolePunchServerOptions { Address = address }));
+                        using (HolePunchClient client = service.Client())
+                        {
+                            client.Timeout = TimeSpan.FromMilliseconds(50);
+                            Check.Fails(HolePunchError.TimedOutWaiting, () => client.Connect("nobody", 1));
+                            Check.Throws<OperationCanceledException>(
+                                client.ConnectAsync("nobody", 1, new CancellationToken(true)));
+                        }
+                        using (var socket = Sockets.Bound())
+                        {
+                            socket.Connect(service.Server.LocalEndPoint);
+                            Check.Throws<ArgumentException>(
+                                () => service.Client(new HolePunchClientOptions { Socket = socket }));
+                        }
+                    }
+                });
+            }
+        }
+
+        [Test]
+        private static void Cancelled_and_disposed_calls_leave_nothing_behind()
+        {
+            var random = new Random(2);
+            using (var service = new Service())
+                LeavesNothing(() =>
+                {
+                    var ends = Enumerable.Range(0, 50).Select(i => Task.Run(() =>
+                    {
+                        HolePunchClient client = service.Client();
+                        Task call = client.ConnectAsync("nobody " + i, 1);
+                        int pause;
+                        lock (random)
+                            pause = random.Next(5);
+                        Thread.Sleep(pause);
+                        client.Dispose();
+                        Check.Throws<ObjectDisposedException>(call);
+                    }));
+                    Task.WaitAll(ends.ToArray());
+                });
+        }
+
+        [Test]
+        private static void The_waiting_thread_ends_when_there_is_nothing_to_wait_for()
+        {
+            using (var service = new Service())
+            using (Pair pair = service.Meet())
+            {
+                pair.SocketA.ReceiveAsync();
+                Check.Eventually("a thread waits", IsThreadWaiting);
+            }
+            Check.Eventually("no thread is left", () => !IsThreadWaiting());
+        }
+
+        private static bool IsThreadWaiting()
+        {
+            return Directory.GetDirectories("/proc/self/task").Any(task => NameOf(task) == "HolePunch");
+        }
+
+        private static string NameOf(string task)
+        {
+            try
+            {
+                return File.ReadAllText(Path.Combine(task, "comm")).Trim();
+            }
+            catch (IOException)
+            {
+                return "it has ended";
+            }
+        }
+    }
+}
