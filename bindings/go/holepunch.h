@@ -606,8 +606,8 @@ hp_status hp_early_receive(struct hp_client *client,
  * Makes a server, which does nothing before hp_server_run.
  *
  * address: where to listen, UTF-8, NUL-terminated: "host:port", or ":port" or "port" for all addresses of IPv6 and IPv4;
- * NULL is ":5000"; with port 0 the system chooses one. A name is looked up, which takes its time. out: the server, to be freed with hp_server_free; NULL on failure.
- * error: NULL or details.
+ * NULL is ":5000"; with port 0 the system chooses one. A name is looked up, which takes its time. out: the server, to be
+ * freed with hp_server_free; NULL on failure. error: NULL or details.
  * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_INVALID_SERVER, HP_STATUS_PANIC. Any thread. Since 0.1.
  */
 hp_status hp_server_new(const char *address,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::address::hp_addr;
 use super::error::{Failure, guard_with, hp_error, is_valid, report, status_of};
-use super::guard::{bytes, guard, guard_or, is_struct_size_of, write_sized};
+use super::guard::{bytes, clear_sized, guard, guard_or, wait_until_alone, write_sized};
 use super::peer::{hp_counters, hp_peer, path_name};
 use super::status::hp_status::{self, *};
 use crate::{Canceller, Client, DialectPolicy, Error, Peer};
@@ -26,6 +26,16 @@ pub const HP_DIALECT_PLAIN: i32 = 2;
 pub const HP_MAX_PEERS: u32 = 64;
 /// Longest session ID in bytes.
 pub const HP_MAX_SESSION_ID_LEN: usize = 1000;
+
+/// What an HP_DIALECT_* number stands for.
+pub(super) fn policy_of(dialect: i32) -> Option<DialectPolicy> {
+    match dialect {
+        HP_DIALECT_AUTO => Some(DialectPolicy::Auto),
+        HP_DIALECT_NATIVE => Some(DialectPolicy::Native),
+        HP_DIALECT_PLAIN => Some(DialectPolicy::Plain),
+        _ => None,
+    }
+}
 
 /// A client of one rendezvous server.
 pub struct hp_client {
@@ -123,10 +133,7 @@ pub unsafe extern "C" fn hp_client_free(client: *mut hp_client) {
         let inner = client.inner;
         inner.canceller.cancel();
         drop(inner.state.lock().unwrap_or_else(PoisonError::into_inner));
-        // The call has ended; its thread needs a moment to let go, after which dropping closes everything.
-        while Arc::strong_count(&inner) > 1 {
-            std::thread::yield_now();
-        }
+        wait_until_alone(&inner);
     });
 }
 
@@ -201,12 +208,7 @@ pub unsafe extern "C" fn hp_client_set_dialect(client: *mut hp_client, dialect: 
     // SAFETY: the caller promises that the client is NULL or live.
     guard(|| unsafe {
         status_of(with_state(client, |state| {
-            state.client.set_dialect(match dialect {
-                HP_DIALECT_AUTO => DialectPolicy::Auto,
-                HP_DIALECT_NATIVE => DialectPolicy::Native,
-                HP_DIALECT_PLAIN => DialectPolicy::Plain,
-                _ => return Err(HP_STATUS_INVALID_ARGUMENT.into()),
-            });
+            state.client.set_dialect(policy_of(dialect).ok_or(HP_STATUS_INVALID_ARGUMENT)?);
             Ok(())
         }))
     })
@@ -358,11 +360,7 @@ pub unsafe extern "C" fn hp_peer_count(client: *const hp_client) -> u32 {
 pub unsafe extern "C" fn hp_peer_get(client: *const hp_client, index: u32, out: *mut hp_peer) -> hp_status {
     // SAFETY: the caller promises that the client is NULL or live, and out NULL or writable.
     guard(|| unsafe {
-        if out.is_null() || !is_struct_size_of::<hp_peer>((*out).struct_size) {
-            return HP_STATUS_INVALID_ARGUMENT;
-        }
-        let size = (*out).struct_size;
-        out.cast::<u8>().add(size_of::<u32>()).write_bytes(0, size as usize - size_of::<u32>());
+        let Some(size) = clear_sized(out) else { return HP_STATUS_INVALID_ARGUMENT };
         status_of(with_state(client, |state| {
             let peer = state.peers.get(index as usize).ok_or(HP_STATUS_NOT_FOUND)?;
             write_sized(&hp_peer::new(peer, size), out, size);
@@ -387,11 +385,7 @@ pub extern "C" fn hp_path_name(path: i32) -> *const c_char {
 pub unsafe extern "C" fn hp_client_counters(client: *const hp_client, out: *mut hp_counters) -> hp_status {
     // SAFETY: the caller promises that the client is NULL or live, and out NULL or writable.
     guard(|| unsafe {
-        if out.is_null() || !is_struct_size_of::<hp_counters>((*out).struct_size) {
-            return HP_STATUS_INVALID_ARGUMENT;
-        }
-        let size = (*out).struct_size;
-        out.cast::<u8>().add(size_of::<u32>()).write_bytes(0, size as usize - size_of::<u32>());
+        let Some(size) = clear_sized(out) else { return HP_STATUS_INVALID_ARGUMENT };
         status_of(with_state(client, |state| {
             let counters = state.client.counters();
             let value = hp_counters {

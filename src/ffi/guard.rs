@@ -1,6 +1,7 @@
 //! What stands between C and Rust: panics, pointers, buffers.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use super::status::hp_status;
 
@@ -86,4 +87,30 @@ pub(super) unsafe fn write_sized<T: Copy>(value: &T, out: *mut T, size: u32) {
     let len = size_of::<T>().min(size as usize);
     // SAFETY: both sides hold at least `len` bytes, and they are different objects.
     unsafe { std::ptr::copy_nonoverlapping(std::ptr::from_ref(value).cast::<u8>(), out.cast::<u8>(), len) };
+}
+
+/// Zeroes all of a caller's struct but its size, as outputs are on entry; the size, or `None` for no struct of `T`'s kind.
+///
+/// # Safety
+/// `out` is NULL or points to a struct whose first field is its size in bytes, all of which can be written.
+pub(super) unsafe fn clear_sized<T>(out: *mut T) -> Option<u32> {
+    if out.is_null() {
+        return None;
+    }
+    // SAFETY: not NULL, so a struct that begins with its size, by the caller's promise; nothing beyond that is written.
+    unsafe {
+        let size = out.cast::<u32>().read();
+        if !is_struct_size_of::<T>(size) {
+            return None;
+        }
+        out.cast::<u8>().add(size_of::<u32>()).write_bytes(0, size as usize - size_of::<u32>());
+        Some(size)
+    }
+}
+
+/// Waits for a call in another thread, which has ended its work, to let go of an object that is about to be freed.
+pub(super) fn wait_until_alone<T>(object: &Arc<T>) {
+    while Arc::strong_count(object) > 1 {
+        std::thread::yield_now();
+    }
 }

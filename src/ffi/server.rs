@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use super::address::hp_addr;
-use super::client::{HP_DIALECT_AUTO, HP_DIALECT_NATIVE, HP_DIALECT_PLAIN};
+use super::client::policy_of;
 use super::error::{Failure, guard_with, hp_error, is_valid, report, status_of};
-use super::guard::{guard, guard_or, is_struct_size_of, write_sized};
+use super::guard::{clear_sized, guard, guard_or, wait_until_alone, write_sized};
 use super::status::hp_status::{self, *};
 use crate::server::{ServerHandle, parse_address};
-use crate::{DialectPolicy, Server, ServerConfig};
+use crate::{Server, ServerConfig};
 
 /// A rendezvous server.
 pub struct hp_server {
@@ -116,8 +116,8 @@ unsafe fn with_state(
 /// Makes a server, which does nothing before hp_server_run.
 ///
 /// address: where to listen, UTF-8, NUL-terminated: "host:port", or ":port" or "port" for all addresses of IPv6 and IPv4;
-/// NULL is ":5000"; with port 0 the system chooses one. A name is looked up, which takes its time. out: the server, to be freed with hp_server_free; NULL on failure.
-/// error: NULL or details.
+/// NULL is ":5000"; with port 0 the system chooses one. A name is looked up, which takes its time. out: the server, to be
+/// freed with hp_server_free; NULL on failure. error: NULL or details.
 /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_INVALID_SERVER, HP_STATUS_PANIC. Any thread. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hp_server_new(
@@ -167,10 +167,7 @@ pub unsafe extern "C" fn hp_server_free(server: *mut hp_server) {
         let inner = server.inner;
         inner.stop();
         drop(inner.running.lock().unwrap_or_else(PoisonError::into_inner));
-        // The run has ended; its thread needs a moment to let go, after which dropping closes everything.
-        while Arc::strong_count(&inner) > 1 {
-            std::thread::yield_now();
-        }
+        wait_until_alone(&inner);
     });
 }
 
@@ -179,12 +176,7 @@ pub unsafe extern "C" fn hp_server_free(server: *mut hp_server) {
 /// Any thread. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hp_server_set_dialect(server: *mut hp_server, dialect: i32) -> hp_status {
-    let policy = match dialect {
-        HP_DIALECT_AUTO => DialectPolicy::Auto,
-        HP_DIALECT_NATIVE => DialectPolicy::Native,
-        HP_DIALECT_PLAIN => DialectPolicy::Plain,
-        _ => return HP_STATUS_INVALID_ARGUMENT,
-    };
+    let Some(policy) = policy_of(dialect) else { return HP_STATUS_INVALID_ARGUMENT };
     // SAFETY: the caller promises that the server is NULL or live.
     unsafe {
         with_state(server, |state| {
@@ -368,11 +360,7 @@ pub unsafe extern "C" fn hp_server_get_counters(
 ) -> hp_status {
     // SAFETY: the caller promises that the server is NULL or live, and out NULL or writable.
     unsafe {
-        if out.is_null() || !is_struct_size_of::<hp_server_counters>((*out).struct_size) {
-            return HP_STATUS_INVALID_ARGUMENT;
-        }
-        let size = (*out).struct_size;
-        out.cast::<u8>().add(size_of::<u32>()).write_bytes(0, size as usize - size_of::<u32>());
+        let Some(size) = clear_sized(out) else { return HP_STATUS_INVALID_ARGUMENT };
         with_state(server, |state| {
             let counted = state.handle.as_ref().ok_or(HP_STATUS_NOT_FOUND)?.counters();
             let value = hp_server_counters {
