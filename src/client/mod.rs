@@ -24,7 +24,7 @@ pub const MAX_PEERS: usize = 64;
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(40);
 /// Longest pause between two unanswered requests to the server, unless it was set.
 pub const DEFAULT_SERVER_RETRY: Duration = Duration::from_millis(100);
-/// Longest pause between two probes of a peer's endpoint, unless it was set.
+/// Longest pause between two probes of a peer's endpoint, unless it was set; half as much again in the plain dialect.
 pub const DEFAULT_PEER_RETRY: Duration = Duration::from_millis(100);
 /// Range of both pauses.
 pub const RETRY_RANGE: std::ops::RangeInclusive<Duration> =

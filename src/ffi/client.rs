@@ -165,7 +165,7 @@ pub unsafe extern "C" fn hp_client_set_server_retry_ms(client: *mut hp_client, p
 }
 
 /// Sets the longest pause between two probes of a peer's endpoint, in milliseconds: 100 at first, 1 to 10000. The first
-/// probes follow each other faster.
+/// probes follow each other faster; plain ones come half as long again apart, so that the existing tools get a word in.
 /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC.
 /// One thread at a time per client. Since 0.1.
 #[unsafe(no_mangle)]

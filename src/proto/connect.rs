@@ -31,7 +31,7 @@ pub struct ConnectConfig {
     pub policy: DialectPolicy,
     /// Longest pause between two unanswered requests to the server.
     pub server_retry: Duration,
-    /// Longest pause between two probes of a path.
+    /// Longest pause between two probes of a path; half as much again where the peer may be an existing plain tool.
     pub peer_retry: Duration,
     /// In total; `None` for ever.
     pub timeout: Option<Duration>,

@@ -182,9 +182,15 @@ class Participant(Program):
 
 
 class RealClient(Participant):
-    """The existing Go client, whose output beside the messages themselves is its own affair."""
+    """The existing Go client, whose output beside the messages themselves is its own affair.
+
+    It logs what it hears, on stderr, and begins to listen and to speak two seconds after it has connected.
+    """
 
     connected_line = None
+
+    def has_heard(self, text: str) -> bool:
+        return super().has_heard(text) or text in self.errors
 
 
 def converse(participants: Sequence[Participant], timeout: float = PATIENCE) -> None:

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use self::path::Path;
 use self::peer::{Local, NativePunch};
 use self::plain::PlainPunch;
+use self::schedule::Tempo;
 use super::keys::ProbeKey;
 use super::types::{
     Candidate, CandidateKind, DialectPolicy, LocalSockets, PeerDialect, PeerId, SocketIndex, Transmit,
@@ -40,12 +41,18 @@ pub struct PunchConfig {
     pub local: PeerId,
     /// Authenticates probes.
     pub key: ProbeKey,
-    /// Longest pause between two probes of a path.
+    /// Longest pause between two probes of a path; half as much again where the peer may be an existing plain tool.
     pub retry: Duration,
     /// Which dialects may be spoken.
     pub policy: DialectPolicy,
     /// What probes are sent from.
     pub sockets: LocalSockets,
+}
+
+impl PunchConfig {
+    fn side(&self, tempo: Tempo) -> Local<'_> {
+        Local { id: self.local, key: &self.key, retry: self.retry, tempo }
+    }
 }
 
 /// What has been counted.
@@ -373,7 +380,7 @@ impl Puncher {
             self.counters.over_limit += 1;
             return;
         };
-        let local = Local { id: self.config.local, key: &self.config.key, retry: self.config.retry };
+        let local = self.config.side(Tempo::Native);
         let Some(native) = &mut self.peers[position].native else { return };
         let before = self.transmits.len();
         let transaction = self.rng.u64();
@@ -480,7 +487,7 @@ impl Puncher {
         });
         let Some((plain, open_since, native)) = found else { return false };
         let heard_before = plain.is_heard();
-        let answer = plain.handle_signal(now, signal);
+        let answer = plain.handle_signal(now, signal, self.config.retry);
         if plain.is_open() {
             open_since.get_or_insert(now);
         }
@@ -520,13 +527,14 @@ impl Puncher {
     /// Does all that is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.forget_hopeless(now);
-        let local = Local { id: self.config.local, key: &self.config.key, retry: self.config.retry };
         let before = self.transmits.len();
         for peer in &mut self.peers {
             let plain_heard = peer.plain.as_ref().is_some_and(|(.., plain)| plain.is_heard());
             if let Some(native) = &mut peer.native {
+                let may_be_plain = peer.plain.is_some() && !plain_heard && !native.is_heard();
+                let tempo = if may_be_plain { Tempo::Plain } else { Tempo::Native };
                 let limit = plain_heard.then_some(PROBES_AFTER_PLAIN);
-                native.handle_timeout(now, &local, limit, &mut self.transmits);
+                native.handle_timeout(now, &self.config.side(tempo), limit, &mut self.transmits);
             }
             if let Some((socket, endpoint, plain)) = &mut peer.plain
                 && let Some(signal) = plain.handle_timeout(now, self.config.retry)

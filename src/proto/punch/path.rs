@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::schedule::native_pause;
 use crate::proto::types::{CandidateKind, SocketIndex};
 
 /// How many requests in flight are remembered for measuring the round-trip time.
@@ -66,9 +65,9 @@ impl Path {
     }
 
     /// Notes that request `sequence` leaves now and when the next is due.
-    pub fn note_request(&mut self, now: Instant, sequence: u32, longest_pause: Duration) {
+    pub fn note_request(&mut self, now: Instant, sequence: u32, pause: impl Fn(u32) -> Duration) {
         self.sent = self.sent.saturating_add(1);
-        self.next = Some(now + native_pause(self.sent, longest_pause));
+        self.next = Some(now + pause(self.sent));
         self.requests[sequence as usize % REMEMBERED_REQUESTS] = Some((sequence, now));
     }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::path::Path;
 use super::replay::ReplayWindow;
+use super::schedule::Tempo;
 use crate::proto::keys::ProbeKey;
 use crate::proto::types::{CandidateKind, MAX_ENDPOINTS_PER_PEER, PeerId, SocketIndex, Transmit};
 use crate::proto::wire::{Probe, ProbeFlags, ProbeKind};
@@ -34,6 +35,7 @@ pub struct Local<'a> {
     pub id: PeerId,
     pub key: &'a ProbeKey,
     pub retry: Duration,
+    pub tempo: Tempo,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -301,7 +303,7 @@ impl NativePunch {
     fn request(&mut self, now: Instant, local: &Local<'_>, index: usize, out: &mut impl Extend<Transmit>) {
         let transaction = self.paths[index].transaction;
         let sequence = self.send(local, index, ProbeKind::Request, transaction, 0, out);
-        self.paths[index].note_request(now, sequence, local.retry);
+        self.paths[index].note_request(now, sequence, |sent| local.tempo.pause(sent, local.retry));
     }
 
     fn respond(&mut self, local: &Local<'_>, index: usize, out: &mut impl Extend<Transmit>) {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::schedule::plain_pause;
+use super::schedule::Tempo;
 use crate::proto::wire::plain::Signal;
 
 /// Pauses between the copies of the last `ACK`. The dialect asks for one at once and one after 100 ms; the peer goes on
@@ -37,13 +37,13 @@ impl PlainPunch {
     }
 
     /// Takes a signal of the peer's; returns what to answer at once.
-    pub fn handle_signal(&mut self, now: Instant, signal: Signal) -> Option<Signal> {
+    pub fn handle_signal(&mut self, now: Instant, signal: Signal, retry: Duration) -> Option<Signal> {
         match (signal, self.phase) {
             (Signal::KeepAlive, _) => None,
             (Signal::Syn, Phase::Syn) => {
                 self.phase = Phase::Heard;
                 self.sent = 0;
-                self.next = Some(now + plain_pause(1, Duration::MAX));
+                self.next = Some(now + Tempo::Plain.pause(1, retry));
                 Some(Signal::Ack)
             }
             (Signal::Ack, Phase::Syn | Phase::Heard) => {
@@ -71,11 +71,11 @@ impl PlainPunch {
         self.sent += 1;
         match &mut self.phase {
             Phase::Syn => {
-                self.next = Some(now + plain_pause(self.sent, retry));
+                self.next = Some(now + Tempo::Plain.pause(self.sent, retry));
                 Some(Signal::Syn)
             }
             Phase::Heard => {
-                self.next = Some(now + plain_pause(self.sent, retry));
+                self.next = Some(now + Tempo::Plain.pause(self.sent, retry));
                 Some(Signal::Ack)
             }
             Phase::Open { sent } => {

@@ -6,22 +6,29 @@ use std::time::Duration;
 /// one-way delay of each other and only the first probe may die at the other side's filter; then backing off.
 const NATIVE_PAUSES_MS: [u16; 12] = [4, 6, 10, 15, 20, 25, 30, 40, 50, 60, 80, 100];
 
-/// The same for the plain dialect, whose peers learn of each other up to one poll (100 ms) apart.
-const PLAIN_PAUSES_MS: [u16; 8] = [10, 20, 20, 20, 20, 20, 20, 20];
+/// The same for the plain dialect. Only a lost signal needs the dense beginning: the peer's own first one opens the hole.
+const PLAIN_PAUSES_MS: [u16; 3] = [10, 20, 30];
 
-/// The pause after native probe number `sent` (counted from 1), never more than `longest`.
-pub fn native_pause(sent: u32, longest: Duration) -> Duration {
-    pause(&NATIVE_PAUSES_MS, sent, longest)
+/// Whom the pauses suit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tempo {
+    /// A peer that answers at once.
+    Native,
+    /// A peer that may be an existing plain tool. It speaks only after a pause (100 ms) in which it has heard nothing, not
+    /// even probes that mean nothing to it, so that two that talk all the time would never hear it.
+    Plain,
 }
 
-/// The pause after plain signal number `sent` (counted from 1), never more than `longest`.
-pub fn plain_pause(sent: u32, longest: Duration) -> Duration {
-    pause(&PLAIN_PAUSES_MS, sent, longest)
-}
-
-fn pause(pauses: &[u16], sent: u32, longest: Duration) -> Duration {
-    let index = sent.max(1) as usize - 1;
-    pauses.get(index).map_or(longest, |ms| Duration::from_millis((*ms).into()).min(longest))
+impl Tempo {
+    /// The pause after probe number `sent` (counted from 1). `retry` is the longest one among those who answer at once.
+    pub fn pause(self, sent: u32, retry: Duration) -> Duration {
+        let (pauses, longest) = match self {
+            Self::Native => (&NATIVE_PAUSES_MS[..], retry),
+            Self::Plain => (&PLAIN_PAUSES_MS[..], retry * 3 / 2),
+        };
+        let index = sent.max(1) as usize - 1;
+        pauses.get(index).map_or(longest, |ms| Duration::from_millis((*ms).into()).min(longest))
+    }
 }
 
 #[cfg(test)]
@@ -30,12 +37,20 @@ mod tests {
 
     #[test]
     fn pauses_grow_from_a_few_milliseconds_to_the_configured_period() {
-        let longest = Duration::from_millis(150);
-        let pauses: Vec<_> = (1..=14).map(|sent| native_pause(sent, longest)).collect();
+        let retry = Duration::from_millis(150);
+        let pauses: Vec<_> = (1..=14).map(|sent| Tempo::Native.pause(sent, retry)).collect();
         assert_eq!(pauses[0], Duration::from_millis(4));
         assert!(pauses.is_sorted());
-        assert_eq!(pauses[12..], [longest; 2]);
-        assert_eq!(native_pause(9, Duration::from_millis(7)), Duration::from_millis(7));
-        assert_eq!(plain_pause(9, longest), longest);
+        assert_eq!(pauses[12..], [retry; 2]);
+        assert_eq!(Tempo::Native.pause(9, Duration::from_millis(7)), Duration::from_millis(7));
+    }
+
+    #[test]
+    fn a_plain_tool_with_the_same_period_gets_a_word_in() {
+        let retry = Duration::from_millis(100);
+        assert_eq!(Tempo::Plain.pause(1, retry), Duration::from_millis(10));
+        for sent in 4..20 {
+            assert_eq!(Tempo::Plain.pause(sent, retry), Duration::from_millis(150));
+        }
     }
 }

@@ -43,7 +43,8 @@ type Client struct {
 	// the server, 100 ms at first. The library takes 1 ms to 10 s.
 	MediatorServerRetryPeriod time.Duration
 	// PeerRetryPeriod is the longest pause between two datagrams to a peer,
-	// 100 ms at first. The library takes 1 ms to 10 s.
+	// 100 ms at first. The library takes 1 ms to 10 s, and waits half as long
+	// again, because programs of the existing library answer only after a pause.
 	PeerRetryPeriod time.Duration
 	// Socket carries all datagrams, during calls and afterwards. It is the
 	// caller's to close. Another bound socket may be put in its place.

@@ -208,6 +208,10 @@ func punch(conn *net.UDPConn, peers []netip.AddrPort, deadline time.Time, option
 			return openHoles(holes), err
 		}
 		h := byPeer[from]
+		if h != nil && h.state == punching {
+			// Whatever comes puts off the next word, as it does in the Go library: who never pauses never hears it.
+			h.nextSend = time.Now().Add(options.PeerRetry)
+		}
 		switch {
 		case h == nil:
 		case !IsHandshake(datagram):
@@ -215,7 +219,6 @@ func punch(conn *net.UDPConn, peers []netip.AddrPort, deadline time.Time, option
 		case h.state != punching:
 		case string(datagram) == string(synMessage):
 			h.message = ackMessage
-			send(conn, h.peer, ackMessage)
 		case string(datagram) == string(ackMessage):
 			// Once now and once more later, because after that nobody here answers a peer that missed it.
 			send(conn, h.peer, ackMessage)
