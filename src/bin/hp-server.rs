@@ -1,10 +1,12 @@
 //! `hp-server`: the rendezvous server as a program.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use holepunch::server::{DEFAULT_MAX_ENDPOINTS, DEFAULT_PORT, Server, ServerConfig, parse_address};
+use holepunch::server::{
+    DEFAULT_ALTERNATE_PORTS, DEFAULT_MAX_ENDPOINTS, DEFAULT_PORT, Server, ServerConfig, parse_address,
+};
 use holepunch::{DialectPolicy, Error};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -28,6 +30,15 @@ struct Arguments {
     /// Most registrations at a time
     #[arg(long, default_value_t = DEFAULT_MAX_ENDPOINTS, env = "HP_SERVER_MAX_ENDPOINTS")]
     max_endpoints: usize,
+
+    /// On how many of the ports after its own, 0 to 4, the server tells native clients which source it sees, so that they learn what
+    /// their NATs do; it takes one more to answer from. A firewall must let UDP in on them
+    #[arg(long, value_name = "COUNT", default_value_t = DEFAULT_ALTERNATE_PORTS, env = "HP_SERVER_ALTERNATE_PORTS")]
+    alternate_ports: u16,
+
+    /// Another IP address of this host, for the same purpose: it tells apart NATs whose ports depend on the remote address
+    #[arg(long, value_name = "IP", env = "HP_SERVER_OTHER_ADDRESS")]
+    other_address: Option<IpAddr>,
 
     /// What to log: `error`, `warn`, `info`, `debug`, or a filter like `holepunch=debug` [default: RUST_LOG, else info]
     #[arg(long, value_name = "FILTER")]
@@ -75,6 +86,8 @@ fn serve(arguments: &Arguments) -> Result<(), Error> {
         policy: arguments.dialect.into(),
         workers: arguments.workers.unwrap_or(defaults.workers),
         max_endpoints: arguments.max_endpoints,
+        alternate_ports: arguments.alternate_ports,
+        other_address: arguments.other_address,
         ..defaults
     };
     debug_assert_eq!(defaults.address.port(), DEFAULT_PORT);

@@ -7,9 +7,11 @@ use std::time::Instant;
 
 use super::{EARLY_OVERHEAD, EarlyDatagram, MAX_EARLY_BYTES, Shared};
 use crate::net::poll::wait_readable;
+#[cfg(target_os = "linux")]
+use crate::net::udp::Report;
 use crate::net::udp::{UdpEndpoint, unreachable_kind};
 use crate::proto::connect::Outcome;
-use crate::proto::{Connect, ConnectEvent, Disposition, SocketIndex};
+use crate::proto::{Connect, ConnectEvent, Disposition, SocketIndex, Transmit};
 
 /// Datagrams that are read from one socket before time and the other sockets get their turn.
 const MAX_READS_PER_TURN: usize = 64;
@@ -26,7 +28,7 @@ pub(super) enum Ended {
 
 /// One run of a machine.
 pub(super) struct Run<'a> {
-    sockets: &'a [Option<UdpEndpoint>],
+    sockets: &'a mut Vec<Option<UdpEndpoint>>,
     shared: &'a Shared,
     buffer: Vec<u8>,
     early: VecDeque<EarlyDatagram>,
@@ -34,7 +36,7 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(sockets: &'a [Option<UdpEndpoint>], shared: &'a Shared) -> Self {
+    pub(super) fn new(sockets: &'a mut Vec<Option<UdpEndpoint>>, shared: &'a Shared) -> Self {
         Self { sockets, shared, buffer: vec![0; MAX_UDP_PAYLOAD], early: VecDeque::new(), early_bytes: 0 }
     }
 
@@ -48,6 +50,7 @@ impl<'a> Run<'a> {
         #[cfg(target_os = "linux")]
         self.sockets.iter().flatten().for_each(|socket| socket.report_unreachable(true));
         loop {
+            self.provide_sockets(connect);
             self.transmit(connect);
             while let Some(event) = connect.poll_event() {
                 log_event(&event);
@@ -80,14 +83,37 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Opens the sockets that the machine wants, as many as the system allows, and closes those that it gives back.
+    fn provide_sockets(&mut self, connect: &mut Connect) {
+        while let Some(wanted) = connect.wants_sockets() {
+            let mut opened = Vec::new();
+            for _ in 0..wanted {
+                let template = self.sockets.iter().flatten().find(|socket| socket.takes_ipv4());
+                let Some(Ok(socket)) = template.map(UdpEndpoint::another_ipv4) else { break };
+                opened.push(SocketIndex(self.sockets.len() as u16));
+                self.sockets.push(Some(socket));
+            }
+            log::debug!(target: "holepunch::client", "opened {} sockets of {wanted} wanted", opened.len());
+            connect.give_sockets(Instant::now(), &opened);
+        }
+        while let Some(socket) = connect.poll_released() {
+            self.sockets[usize::from(socket.0)] = None;
+        }
+    }
+
+    fn send(socket: &UdpEndpoint, transmit: &Transmit) -> io::Result<()> {
+        match transmit.ttl {
+            Some(ttl) => socket.send_with_ttl(&transmit.payload, transmit.destination, ttl),
+            None => socket.send(&transmit.payload, transmit.destination),
+        }
+    }
+
     fn transmit(&self, connect: &mut Connect) {
         while let Some(transmit) = connect.poll_transmit() {
             let Some(Some(socket)) = self.sockets.get(usize::from(transmit.socket.0)) else { continue };
-            let Err(error) = socket.send(&transmit.payload, transmit.destination) else { continue };
+            let Err(error) = Self::send(socket, &transmit) else { continue };
             // An ICMP error about an earlier datagram is reported by whatever comes next; that has not been sent then.
-            if self.read_unreachable(connect, socket)
-                && socket.send(&transmit.payload, transmit.destination).is_ok()
-            {
+            if self.read_unreachable(connect, socket) && Self::send(socket, &transmit).is_ok() {
                 continue;
             }
             log::debug!(target: "holepunch::client", "sending to {}: {error}", transmit.destination);
@@ -100,9 +126,15 @@ impl<'a> Run<'a> {
     #[cfg(target_os = "linux")]
     fn read_unreachable(&self, connect: &mut Connect, socket: &UdpEndpoint) -> bool {
         let mut any = false;
-        while let Some((destination, how)) = socket.next_unreachable() {
-            connect.handle_unreachable(Instant::now(), destination, how);
+        while let Some(report) = socket.next_report() {
             any = true;
+            match report {
+                Report::Unreachable(Some(destination), Some(how)) => {
+                    connect.handle_unreachable(Instant::now(), destination, how);
+                }
+                Report::Unreachable(..) => {}
+                Report::TimeExceeded { router, payload } => connect.handle_time_exceeded(router, &payload),
+            }
         }
         any
     }
@@ -134,7 +166,8 @@ impl<'a> Run<'a> {
                 if connect.outcome() == Some(Outcome::Complete) && self.early.is_empty() {
                     return;
                 }
-                self.keep_early(at, source, len);
+                let place = Place { socket: at, source };
+                keep_early(&mut self.early, &mut self.early_bytes, place, &self.buffer[..len]);
             }
             socket.discard();
             if connect.outcome().is_some() {
@@ -144,15 +177,21 @@ impl<'a> Run<'a> {
         }
         self.read_unreachable(connect, socket);
     }
+}
 
-    fn keep_early(&mut self, socket: usize, source: SocketAddr, len: usize) {
-        if self.early_bytes + len + EARLY_OVERHEAD > MAX_EARLY_BYTES {
-            log::debug!(target: "holepunch::client", "an early datagram is lost: too many are waiting");
-            return;
-        }
-        self.early_bytes += len + EARLY_OVERHEAD;
-        self.early.push_back(EarlyDatagram { socket, source, payload: self.buffer[..len].to_vec() });
+/// Where an early datagram came in, and whence.
+struct Place {
+    socket: usize,
+    source: SocketAddr,
+}
+
+fn keep_early(early: &mut VecDeque<EarlyDatagram>, bytes: &mut usize, place: Place, payload: &[u8]) {
+    if *bytes + payload.len() + EARLY_OVERHEAD > MAX_EARLY_BYTES {
+        log::debug!(target: "holepunch::client", "an early datagram is lost: too many are waiting");
+        return;
     }
+    *bytes += payload.len() + EARLY_OVERHEAD;
+    early.push_back(EarlyDatagram { socket: place.socket, source: place.source, payload: payload.to_vec() });
 }
 
 fn log_event(event: &ConnectEvent) {
@@ -160,6 +199,7 @@ fn log_event(event: &ConnectEvent) {
         ConnectEvent::Registered(observed) => {
             log::debug!(target: "holepunch::client", "registered; the server sees us at {observed}");
         }
+        ConnectEvent::NatKnown(nat) => log::debug!(target: "holepunch::client", "our NAT: {nat:?}"),
         ConnectEvent::Found(peer) => log::debug!(target: "holepunch::client", "peer {peer:?} is there"),
         ConnectEvent::PlainList(len) => {
             log::debug!(target: "holepunch::client", "a plain server lists {len} peers");

@@ -1,6 +1,7 @@
 //! One shot: a session ID and a number of peers in, that many confirmed holes and the raw socket out.
 
 mod driver;
+mod failure;
 mod sockets;
 
 use std::collections::VecDeque;
@@ -14,9 +15,11 @@ use crate::error::{Error, ErrorKind};
 use crate::net::resolve::{self, Resolution};
 use crate::net::udp::UdpEndpoint;
 use crate::net::waker::Waker;
-use crate::proto::connect::{ConnectCounters, Outcome, Unreachable};
+use crate::proto::connect::{ConnectCounters, Outcome};
 use crate::proto::punch::{PeerStatus, Progress};
-use crate::proto::{CandidateKind, Connect, ConnectConfig, DialectPolicy, SessionId, SessionIdError};
+use crate::proto::{
+    CandidateKind, Connect, ConnectConfig, DialectPolicy, SessionId, SessionIdError, Techniques,
+};
 
 /// Most peers that one call connects to.
 pub const MAX_PEERS: usize = 64;
@@ -109,6 +112,7 @@ pub struct Client {
     peer_retry: Duration,
     local: Option<SocketAddr>,
     policy: DialectPolicy,
+    techniques: Techniques,
     shared: Arc<Shared>,
     sockets: Vec<Option<UdpEndpoint>>,
     early: VecDeque<EarlyDatagram>,
@@ -133,6 +137,7 @@ impl Client {
             peer_retry: DEFAULT_PEER_RETRY,
             local: None,
             policy: DialectPolicy::Auto,
+            techniques: Techniques::default(),
             shared: Arc::new(Shared { cancelled: AtomicBool::new(false), waker: Arc::new(waker) }),
             sockets: Vec::new(),
             early: VecDeque::new(),
@@ -166,6 +171,11 @@ impl Client {
     /// Which dialects may be spoken; [`DialectPolicy::Auto`] by default.
     pub fn set_dialect(&mut self, policy: DialectPolicy) {
         self.policy = policy;
+    }
+
+    /// What may be done to get through beside probing known endpoints; everything by default.
+    pub fn set_techniques(&mut self, techniques: Techniques) {
+        self.techniques = techniques;
     }
 
     /// Ends a running call from any thread.
@@ -318,23 +328,31 @@ impl Client {
             peers,
             resumed,
             host_candidates,
+            techniques: self.techniques,
         };
         self.early.clear();
+        let own_sockets = self.sockets.len();
         let mut connect = Connect::new(config, seed, now);
-        let mut run = Run::new(&self.sockets, &self.shared);
+        let mut run = Run::new(&mut self.sockets, &self.shared);
         let ended = run.until_ended(&mut connect);
         self.early = run.into_early();
         self.counters = connect.counters();
-        let ended = ended.map_err(|error| socket_error(&error))?;
+        let ended = ended.map_err(|error| {
+            self.sockets.truncate(own_sockets);
+            socket_error(&error)
+        })?;
         for socket in self.sockets.iter().flatten() {
             socket.prepare_hand_over(crate::is_control_packet);
         }
         let now = Instant::now();
-        let found = found_peers(&connect, now);
+        let mut found = found_peers(&connect, now);
         self.open_holes = match ended {
             Ended::With(Outcome::Complete) => Vec::new(),
             _ => connect.peers(now).filter(|status| status.progress == Progress::Done).collect(),
         };
+        if !matches!(ended, Ended::With(Outcome::Complete)) {
+            self.close_spare_sockets(own_sockets, &mut found);
+        }
         match ended {
             Ended::Cancelled => Err(cancelled().with_peers(found)),
             Ended::With(Outcome::Complete) => Ok(self.keep_used_sockets(found)),
@@ -344,72 +362,14 @@ impl Client {
 
     /// Those among `endpoints` whose holes the last call has opened, on sockets that are still there; and the rest.
     fn split_resumed(&mut self, endpoints: Vec<SocketAddr>) -> (Vec<PeerStatus>, Vec<SocketAddr>) {
-        let sockets = self.local_sockets();
         let mut resumed = std::mem::take(&mut self.open_holes);
         resumed.retain(|hole| {
-            endpoints.contains(&hole.endpoint) && sockets.towards(hole.endpoint) == Some(hole.socket)
+            let socket = self.sockets.get(usize::from(hole.socket.0));
+            endpoints.contains(&hole.endpoint) && socket.is_some_and(Option::is_some)
         });
         let is_rest = |endpoint: &SocketAddr| !resumed.iter().any(|hole| hole.endpoint == *endpoint);
         let rest = endpoints.into_iter().filter(is_rest).collect();
         (resumed, rest)
-    }
-
-    /// After success only the sockets that carry a hole stay, the first peer's first.
-    fn keep_used_sockets(&mut self, mut peers: Vec<Peer>) -> Vec<Peer> {
-        peers.retain(|peer| peer.connected);
-        let mut order: Vec<usize> = Vec::new();
-        for peer in &mut peers {
-            let place = order.iter().position(|used| *used == peer.socket).unwrap_or_else(|| {
-                order.push(peer.socket);
-                order.len() - 1
-            });
-            peer.socket = place;
-        }
-        let mut sockets = std::mem::take(&mut self.sockets);
-        self.sockets = order.iter().map(|index| sockets[*index].take()).collect();
-        self.early.retain_mut(|early| {
-            let place = order.iter().position(|used| *used == early.socket);
-            early.socket = place.unwrap_or_default();
-            place.is_some()
-        });
-        peers
-    }
-
-    fn describe(&self, outcome: Outcome, expected: usize, found: &[Peer]) -> Error {
-        let server = &self.server;
-        let connected = found.iter().filter(|peer| peer.connected).count();
-        let (kind, message) = match outcome {
-            Outcome::Complete => (ErrorKind::Socket, "complete is no error".to_owned()),
-            Outcome::ServerSilent => {
-                (ErrorKind::ServerSilent, format!("no answer from {server} in the given time"))
-            }
-            Outcome::ServerUnreachable(Unreachable::PortClosed) => (
-                ErrorKind::ServerPortClosed,
-                format!("nothing listens at {server}: the host says that the port is closed"),
-            ),
-            Outcome::ServerUnreachable(Unreachable::NoRoute) => {
-                (ErrorKind::ServerUnreachable, format!("the network says that {server} cannot be reached"))
-            }
-            Outcome::ServerRefused(reason) => {
-                (ErrorKind::ServerRefused, format!("{server} refused: {reason:?}"))
-            }
-            Outcome::DialectMismatch => (
-                ErrorKind::DialectMismatch,
-                format!("{server} does not speak a dialect that the policy ({:?}) allows", self.policy),
-            ),
-            Outcome::TimedOutWaiting => (
-                ErrorKind::TimedOutWaiting,
-                format!("timed out while waiting for peers: {} of {expected} found", found.len()),
-            ),
-            Outcome::TimedOutPunching => (
-                ErrorKind::TimedOutPunching,
-                format!(
-                    "timed out while punching: {connected} of {expected} peers connected, {} found",
-                    found.len()
-                ),
-            ),
-        };
-        Error::new(kind, message)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
-use super::Client;
+use super::{Client, Peer};
 use crate::error::{Error, ErrorKind};
 use crate::net::udp::UdpEndpoint;
 use crate::proto::{LocalSockets, SocketIndex};
@@ -48,7 +48,11 @@ impl Client {
 
     /// Makes sure that there is a socket for each address family among `remotes`; one that is there is used again.
     pub(super) fn open_sockets(&mut self, remotes: &[SocketAddr]) -> Result<(), Error> {
-        self.sockets.retain(Option::is_some);
+        if self.sockets.iter().any(Option::is_none) {
+            // The places of the others change, and the holes that were noted with them.
+            self.open_holes.clear();
+            self.sockets.retain(Option::is_some);
+        }
         if self.sockets.iter().flatten().any(UdpEndpoint::is_given) {
             return Ok(());
         }
@@ -70,12 +74,16 @@ impl Client {
             if present {
                 continue;
             }
+            let before = self.sockets.len();
             self.sockets.retain(|socket| {
                 socket
                     .as_ref()
                     .and_then(|s| s.local_address().ok())
                     .is_some_and(|a| a.is_ipv4() != address.is_ipv4())
             });
+            if self.sockets.len() < before {
+                self.open_holes.clear();
+            }
             match UdpEndpoint::bind(address) {
                 Ok(socket) => self.sockets.push(Some(socket)),
                 Err(error) => {
@@ -91,17 +99,59 @@ impl Client {
         }
     }
 
+    /// After success only the sockets that carry a hole stay, the first peer's first.
+    pub(super) fn keep_used_sockets(&mut self, mut peers: Vec<Peer>) -> Vec<Peer> {
+        peers.retain(|peer| peer.connected);
+        let mut order: Vec<usize> = Vec::new();
+        for peer in &mut peers {
+            let place = order.iter().position(|used| *used == peer.socket).unwrap_or_else(|| {
+                order.push(peer.socket);
+                order.len() - 1
+            });
+            peer.socket = place;
+        }
+        let mut sockets = std::mem::take(&mut self.sockets);
+        self.sockets = order.iter().map(|index| sockets[*index].take()).collect();
+        self.early.retain_mut(|early| {
+            let place = order.iter().position(|used| *used == early.socket);
+            early.socket = place.unwrap_or_default();
+            place.is_some()
+        });
+        peers
+    }
+
+    /// After a failure the sockets stay that were there before, and those further ones that carry a hole.
+    pub(super) fn close_spare_sockets(&mut self, own: usize, found: &mut [Peer]) {
+        let carries_hole = |at: &usize| self.open_holes.iter().any(|hole| usize::from(hole.socket.0) == *at);
+        let order: Vec<usize> = (0..own).chain((own..self.sockets.len()).filter(carries_hole)).collect();
+        let place_of = |socket: usize| order.iter().position(|kept| *kept == socket);
+        for peer in found {
+            peer.socket = place_of(peer.socket).unwrap_or_default();
+        }
+        for hole in &mut self.open_holes {
+            hole.socket = SocketIndex(place_of(hole.socket.0.into()).unwrap_or_default() as u16);
+        }
+        self.early.retain_mut(|early| {
+            let place = place_of(early.socket);
+            early.socket = place.unwrap_or_default();
+            place.is_some()
+        });
+        let mut sockets = std::mem::take(&mut self.sockets);
+        self.sockets = order.iter().map(|index| sockets[*index].take()).collect();
+    }
+
     /// Which socket serves which address family.
     pub(super) fn local_sockets(&self) -> LocalSockets {
         let mut sockets = LocalSockets::default();
         for (index, socket) in self.sockets.iter().enumerate() {
             let Some(socket) = socket else { continue };
-            let index = Some(SocketIndex(index as u16));
+            // The first ones: those after them were opened for one hole each.
+            let index = SocketIndex(index as u16);
             if socket.takes_ipv4() {
-                sockets.ipv4 = index;
+                sockets.ipv4.get_or_insert(index);
             }
             if socket.takes_ipv6() {
-                sockets.ipv6 = index;
+                sockets.ipv6.get_or_insert(index);
             }
         }
         sockets

@@ -5,7 +5,7 @@
 
 use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -124,6 +124,27 @@ impl UdpEndpoint {
         self.socket.send_to_with_flags(payload, &SockAddr::from(destination), libc::MSG_DONTWAIT).map(drop)
     }
 
+    /// Sends a datagram that passes so many routers at most. The socket's own setting is back afterwards.
+    pub(crate) fn send_with_ttl(&self, payload: &[u8], destination: SocketAddr, ttl: u8) -> io::Result<()> {
+        if destination.is_ipv6() {
+            return self.send(payload, destination);
+        }
+        let usual = self.socket.ttl_v4()?;
+        self.socket.set_ttl_v4(ttl.into())?;
+        let sent = self.send(payload, destination);
+        self.socket.set_ttl_v4(usual)?;
+        sent
+    }
+
+    /// A further socket for the same purpose, on another port of the same address.
+    pub(crate) fn another_ipv4(&self) -> io::Result<Self> {
+        let ip = match self.local_address()?.ip() {
+            IpAddr::V4(ip) => ip,
+            IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+        };
+        Self::bind((ip, 0).into())
+    }
+
     /// Looks at the next datagram without consuming it; `None` if there is none.
     pub(crate) fn peek<'a>(&self, buffer: &'a mut [u8]) -> io::Result<Option<(&'a [u8], SocketAddr)>> {
         self.receive_with(buffer, libc::MSG_PEEK)
@@ -179,16 +200,16 @@ impl UdpEndpoint {
         }
     }
 
-    /// The next ICMP error that the kernel reports: where the datagram was bound for, and what is wrong there.
+    /// The next ICMP error that the kernel reports.
     #[cfg(target_os = "linux")]
-    pub(crate) fn next_unreachable(&self) -> Option<(SocketAddr, Unreachable)> {
+    pub(crate) fn next_report(&self) -> Option<Report> {
         let mut payload = [0u8; 64];
         let mut control = [0u64; 32];
-        let mut errno = None;
+        let mut error = None;
         let mut iov = libc::iovec { iov_base: payload.as_mut_ptr().cast(), iov_len: payload.len() };
         // SAFETY: the closure hands recvmsg a zeroed msghdr whose pointers all refer to live local buffers of the given
         // sizes; the control messages are walked with the CMSG macros within what the kernel says that it wrote.
-        let (received, destination) = unsafe {
+        let (len, destination) = unsafe {
             SockAddr::try_init(|storage, len| {
                 let mut message: libc::msghdr = std::mem::zeroed();
                 message.msg_name = storage.cast();
@@ -198,7 +219,8 @@ impl UdpEndpoint {
                 message.msg_control = control.as_mut_ptr().cast();
                 message.msg_controllen = size_of_val(&control) as _;
                 let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
-                if libc::recvmsg(self.socket.as_raw_fd(), &raw mut message, flags) < 0 {
+                let received = libc::recvmsg(self.socket.as_raw_fd(), &raw mut message, flags);
+                if received < 0 {
                     return Err(io::Error::last_os_error());
                 }
                 *len = message.msg_namelen;
@@ -208,18 +230,22 @@ impl UdpEndpoint {
                     if kind == (libc::SOL_IP, libc::IP_RECVERR)
                         || kind == (libc::SOL_IPV6, libc::IPV6_RECVERR)
                     {
-                        let error: libc::sock_extended_err =
-                            std::ptr::read_unaligned(libc::CMSG_DATA(header).cast());
-                        errno = i32::try_from(error.ee_errno).ok();
+                        error = Some(read_report(libc::CMSG_DATA(header)));
                     }
                     header = libc::CMSG_NXTHDR(&raw const message, header);
                 }
-                Ok(())
+                Ok(received as usize)
             })
         }
         .ok()?;
-        let () = received;
-        Some((canonical(destination.as_socket()?), unreachable_kind(errno?)?))
+        let (errno, passed_too_many) = error?;
+        Some(match passed_too_many {
+            Some(router) => Report::TimeExceeded { router, payload: payload[..len].to_vec() },
+            None => Report::Unreachable(
+                destination.as_socket().map(canonical),
+                i32::try_from(errno).ok().and_then(unreachable_kind),
+            ),
+        })
     }
 
     /// Ends our use of the socket: what the kernel holds for us is dropped, what is the application's stays.
@@ -238,6 +264,41 @@ impl UdpEndpoint {
     pub(crate) fn into_std(self) -> std::net::UdpSocket {
         self.socket.into()
     }
+}
+
+/// What the network says of an earlier datagram.
+#[cfg(target_os = "linux")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Report {
+    /// It did not get to where it was bound for; why, where that is one of the reasons that matter.
+    Unreachable(Option<SocketAddr>, Option<Unreachable>),
+    /// It has passed as many routers as it was allowed to.
+    TimeExceeded {
+        /// Who dropped it.
+        router: IpAddr,
+        /// The beginning of what was sent, as far as the router returned it.
+        payload: Vec<u8>,
+    },
+}
+
+/// The error number; and for an ICMP "time exceeded in transit" the router that sent it.
+///
+/// # Safety
+/// `data` must point to the `sock_extended_err` of an IP_RECVERR control message and what the kernel put behind it.
+#[cfg(target_os = "linux")]
+unsafe fn read_report(data: *const u8) -> (u32, Option<IpAddr>) {
+    const ICMP_TIME_EXCEEDED: u8 = 11;
+    // SAFETY: the caller promises a whole one; control data need not be aligned for it.
+    let error: libc::sock_extended_err = unsafe { std::ptr::read_unaligned(data.cast()) };
+    let exceeded = error.ee_origin == libc::SO_EE_ORIGIN_ICMP && error.ee_type == ICMP_TIME_EXCEEDED;
+    if !exceeded || error.ee_code != 0 {
+        return (error.ee_errno, None);
+    }
+    // SAFETY: the kernel puts the offender's sockaddr_in behind the error of an IPv4 packet.
+    let offender: libc::sockaddr_in =
+        unsafe { std::ptr::read_unaligned(data.add(size_of::<libc::sock_extended_err>()).cast()) };
+    let known = i32::from(offender.sin_family) == libc::AF_INET;
+    (error.ee_errno, known.then(|| Ipv4Addr::from(u32::from_be(offender.sin_addr.s_addr)).into()))
 }
 
 /// IPv4 in the form that it has everywhere but on a socket that takes both families.
@@ -282,8 +343,9 @@ mod tests {
             Some(std::time::Instant::now() + std::time::Duration::from_secs(2)),
         )
         .unwrap();
-        assert_eq!(endpoint.next_unreachable(), Some((closed, Unreachable::PortClosed)));
-        assert_eq!(endpoint.next_unreachable(), None);
+        let report = Report::Unreachable(Some(closed), Some(Unreachable::PortClosed));
+        assert_eq!(endpoint.next_report(), Some(report));
+        assert_eq!(endpoint.next_report(), None);
     }
 
     #[test]
@@ -343,7 +405,8 @@ mod tests {
             both.send(b"anyone?", closed).unwrap();
             let until = std::time::Instant::now() + std::time::Duration::from_secs(2);
             super::super::poll::wait_readable(&[both.fd()], Some(until)).unwrap();
-            assert_eq!(both.next_unreachable(), Some((closed, Unreachable::PortClosed)));
+            let report = Report::Unreachable(Some(closed), Some(Unreachable::PortClosed));
+            assert_eq!(both.next_report(), Some(report));
         }
     }
 

@@ -1,20 +1,22 @@
 //! One call of `connect`: rendezvous and punching together, until enough holes are open or time is up.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use super::discovery::Discovery;
 use super::punch::{PeerStatus, Progress, PunchConfig, PunchCounters, Puncher};
 use super::rendezvous::{RendezvousClient, RendezvousConfig, RendezvousEvent};
 use super::types::{
-    Candidate, CandidateKind, DialectPolicy, LocalSockets, PeerDialect, PeerId, SocketIndex, Transmit,
+    Candidate, CandidateKind, DialectPolicy, LocalSockets, PeerDialect, PeerId, SocketIndex, Techniques,
+    Transmit,
 };
 use super::wire::plain::Signal;
 use super::wire::{Message, Profile, RefusedReason, is_native};
-use super::{Rng, SessionId, SessionKeys};
+use super::{NatBehaviour, Rng, SessionId, SessionKeys};
 
 /// With enough holes open, how long others that are known are waited for: they may count on us, too.
-const SILENT_GRACE: Duration = Duration::from_millis(50);
+const SILENT_GRACE: Duration = Duration::from_millis(80);
 /// And how much longer those of them that have been heard.
 const STRAGGLER_GRACE: Duration = Duration::from_millis(100);
 /// How long signs that the server is no good are not believed: it may be starting, and such signs can be forged.
@@ -45,6 +47,8 @@ pub struct ConnectConfig {
     pub resumed: Vec<PeerStatus>,
     /// Our own addresses, told to native peers.
     pub host_candidates: Vec<SocketAddr>,
+    /// What may be done beside probing known endpoints.
+    pub techniques: Techniques,
 }
 
 /// How the network says that nobody is there.
@@ -80,6 +84,8 @@ pub enum Outcome {
 pub enum ConnectEvent {
     /// The server keeps us under this endpoint of ours.
     Registered(SocketAddr),
+    /// What our NAT does has been found out.
+    NatKnown(NatBehaviour),
     /// A peer became known.
     Found(PeerId),
     /// A plain server's list.
@@ -133,6 +139,11 @@ pub struct Connect {
     deadline: Option<Instant>,
     rendezvous: Option<RendezvousClient>,
     puncher: Puncher,
+    /// What is told to native peers beside the reflexive endpoint.
+    profile: Profile,
+    /// Whether our NAT is to be looked at, and how that goes.
+    diagnosis: bool,
+    discovery: Option<Discovery>,
     stragglers: Stragglers,
     /// What the first signs say is wrong with the server, as long as it has not answered.
     no_service: Option<(Outcome, Instant)>,
@@ -153,6 +164,8 @@ impl Connect {
             retry: config.peer_retry,
             policy: config.policy,
             sockets: config.sockets,
+            techniques: config.techniques,
+            safe_ttl: None,
         };
         let mut puncher = Puncher::new(punch, rng.fork());
         for status in &config.resumed {
@@ -167,13 +180,14 @@ impl Connect {
             .iter()
             .map(|endpoint| Candidate { kind: CandidateKind::Host, endpoint: *endpoint })
             .collect();
+        let profile = Profile { candidates, ..Profile::default() };
         let reachable = |server: &SocketAddr| config.sockets.towards(*server).map(|socket| (socket, *server));
         let rendezvous = (!config.servers.is_empty()).then(|| {
             let socket_config = RendezvousConfig {
                 lookup: keys.lookup,
                 id: config.id.as_bytes().to_vec(),
                 peer: local,
-                profile: Profile { candidates, ..Profile::default() },
+                profile: profile.clone(),
                 policy: config.policy,
                 servers: config.servers.iter().filter_map(reachable).collect(),
                 retry: config.server_retry,
@@ -187,6 +201,9 @@ impl Connect {
             deadline: config.timeout.and_then(|timeout| now.checked_add(timeout)),
             rendezvous,
             puncher,
+            profile,
+            diagnosis: config.techniques.diagnosis,
+            discovery: None,
             stragglers: Stragglers::NotYet,
             no_service: None,
             outcome: None,
@@ -252,6 +269,7 @@ impl Connect {
         if is_native(datagram) {
             match Message::parse(datagram) {
                 Ok(Message::Probe(signed)) => self.puncher.handle_probe(now, socket, source, &signed),
+                Ok(message) if self.discover(now, source, &message) => {}
                 Ok(_) | Err(_) => self.counters.malformed += 1,
             }
             return Disposition::Control;
@@ -264,15 +282,56 @@ impl Connect {
         if self.puncher.handle_data(now, socket, source) { Disposition::Data } else { Disposition::Stranger }
     }
 
+    /// Takes what the server's further ports say of our NAT.
+    fn discover(&mut self, now: Instant, source: SocketAddr, message: &Message<'_>) -> bool {
+        let Some(discovery) = self.discovery.as_mut().filter(|discovery| !discovery.is_done()) else {
+            // Late repetitions of answers that have been counted.
+            return matches!(message, Message::MappingReply(_) | Message::FilterReply(_))
+                && self.discovery.is_some();
+        };
+        let understood = match message {
+            Message::MappingReply(reply) => discovery.handle_mapping(now, source, reply),
+            Message::FilterReply(reply) => discovery.handle_filter(now, source, reply),
+            _ => false,
+        };
+        if understood {
+            self.note_nat(now);
+        }
+        understood
+    }
+
+    /// Uses what is known of our NAT by now, and tells the others once that is all.
+    fn note_nat(&mut self, now: Instant) {
+        let Some(discovery) = &self.discovery else { return };
+        let nat = discovery.behaviour();
+        let is_final = discovery.is_done();
+        self.puncher.set_nat(now, nat, is_final);
+        if is_final && let Some(rendezvous) = &mut self.rendezvous {
+            self.events.push_back(ConnectEvent::NatKnown(nat));
+            self.profile.nat = Some(nat);
+            rendezvous.set_profile(now, self.profile.clone());
+            rendezvous.handle_timeout(now);
+        }
+    }
+
     fn drain_rendezvous(&mut self, now: Instant) {
         while let Some(event) = self.rendezvous.as_mut().and_then(RendezvousClient::poll_event) {
             match event {
                 RendezvousEvent::Registered { observed } => {
                     self.events.push_back(ConnectEvent::Registered(observed));
                 }
-                RendezvousEvent::Joined { peer, dialect, candidates } => {
+                RendezvousEvent::Challenged(mut config) => {
+                    let useful = config.server.is_ipv4() && config.alternates.ports().next().is_some();
+                    if useful && self.diagnosis && self.discovery.is_none() {
+                        let hosts = self.profile.candidates.iter().map(|candidate| candidate.endpoint);
+                        config.local = hosts.into_iter().find(SocketAddr::is_ipv4);
+                        self.discovery = Some(Discovery::new(config, now));
+                    }
+                }
+                RendezvousEvent::Joined { peer, dialect, candidates, nat } => {
                     self.events.push_back(ConnectEvent::Found(peer));
                     self.puncher.add_peer(now, peer, dialect, &candidates);
+                    self.puncher.set_peer_nat(peer, nat);
                 }
                 RendezvousEvent::Left { peer, .. } => {
                     self.events.push_back(ConnectEvent::Gone(peer));
@@ -304,6 +363,14 @@ impl Connect {
         }
     }
 
+    /// A router says that a datagram of ours had passed as many others as it was allowed to.
+    pub fn handle_time_exceeded(&mut self, router: IpAddr, payload: &[u8]) {
+        let Some(discovery) = &mut self.discovery else { return };
+        if discovery.handle_time_exceeded(router, payload) {
+            self.puncher.set_safe_ttl(discovery.safe_ttl());
+        }
+    }
+
     fn note_no_service(&mut self, now: Instant, sign: Outcome) {
         if self.server_answered() {
             return;
@@ -326,6 +393,12 @@ impl Connect {
         }
         if let Some(rendezvous) = &mut self.rendezvous {
             rendezvous.handle_timeout(now);
+        }
+        if let Some(discovery) = self.discovery.as_mut().filter(|discovery| !discovery.is_done()) {
+            discovery.handle_timeout(now);
+            if discovery.is_done() {
+                self.note_nat(now);
+            }
         }
         self.puncher.handle_timeout(now);
         self.progress(now);
@@ -388,6 +461,24 @@ impl Connect {
         }
     }
 
+    /// How many further IPv4 sockets are wanted, on ports of the system's choice; to be asked for after every call that
+    /// takes `&mut self`, and to be answered by [`Self::give_sockets`].
+    #[must_use]
+    pub fn wants_sockets(&self) -> Option<usize> {
+        self.puncher.wants_sockets().filter(|_| self.outcome.is_none())
+    }
+
+    /// As many of the sockets that were wanted as could be opened.
+    pub fn give_sockets(&mut self, now: Instant, sockets: &[SocketIndex]) {
+        self.puncher.give_sockets(now, sockets);
+    }
+
+    /// The next of those sockets that is to be closed.
+    #[must_use]
+    pub fn poll_released(&mut self) -> Option<SocketIndex> {
+        self.puncher.poll_released()
+    }
+
     /// The next datagram to send; to be asked for after every call that takes `&mut self`.
     #[must_use]
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
@@ -395,6 +486,7 @@ impl Connect {
         self.puncher
             .poll_transmit()
             .or_else(|| self.rendezvous.as_mut().and_then(RendezvousClient::poll_transmit))
+            .or_else(|| self.discovery.as_mut().and_then(Discovery::poll_transmit))
     }
 
     /// The next event; to be asked for after every call that takes `&mut self`.
@@ -414,7 +506,8 @@ impl Connect {
             Stragglers::NotYet => None,
             Stragglers::Known { until } | Stragglers::Heard { until } => Some(until),
         };
-        let own = [rendezvous, self.puncher.poll_timeout(), self.deadline, stragglers];
+        let discovery = self.discovery.as_ref().and_then(Discovery::poll_timeout);
+        let own = [rendezvous, discovery, self.puncher.poll_timeout(), self.deadline, stragglers];
         own.into_iter().flatten().min()
     }
 }

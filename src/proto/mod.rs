@@ -12,7 +12,9 @@
 
 pub mod connect;
 pub mod cookie;
+pub mod discovery;
 pub mod keys;
+pub mod nat;
 pub mod punch;
 pub mod rendezvous;
 pub mod rng;
@@ -21,8 +23,9 @@ pub mod wire;
 
 pub use connect::{Connect, ConnectConfig, ConnectEvent, Disposition, Outcome};
 pub use keys::{LookupKey, SessionId, SessionIdError, SessionKeys};
+pub use nat::NatBehaviour;
 pub use rng::Rng;
 pub use types::{
     Candidate, CandidateKind, DialectPolicy, LocalSockets, MAX_ENDPOINTS_PER_PEER, PeerDialect, PeerId,
-    Route, SocketIndex, Transmit,
+    Route, SocketIndex, Techniques, Transmit,
 };

@@ -131,6 +131,25 @@ pub enum PeerDialect {
     Plain,
 }
 
+/// What may be done to get through, beside probing known endpoints; all of it by default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Techniques {
+    /// Find out what our own NAT does, and tell the peers; prediction and many sockets need it.
+    pub diagnosis: bool,
+    /// Send the first probes with a low TTL, so that they open our NAT and do not reach the peer's before it is open.
+    pub low_ttl: bool,
+    /// Where a NAT counts, probe the ports that come next.
+    pub prediction: bool,
+    /// Where a NAT chooses ports at random, open up to 256 sockets on one side and probe up to 1024 ports from the other.
+    pub many_sockets: bool,
+}
+
+impl Default for Techniques {
+    fn default() -> Self {
+        Self { diagnosis: true, low_ttl: true, prediction: true, many_sockets: true }
+    }
+}
+
 /// A datagram to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transmit {
@@ -140,6 +159,8 @@ pub struct Transmit {
     pub destination: SocketAddr,
     /// Its payload.
     pub payload: Vec<u8>,
+    /// How many routers it may pass; `None` for the system's own choice.
+    pub ttl: Option<u8>,
 }
 
 /// Where a datagram came from and which of our own addresses it was sent to; an answer goes the same way back, since a

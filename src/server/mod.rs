@@ -4,19 +4,22 @@
 //! asks for is judged without any state first ([`crate::proto::rendezvous::Gate`]); only then its session's shard is
 //! locked. There is no thread, timer or allocation per session or packet beyond a member's own record.
 
+mod alternates;
 mod worker;
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use self::alternates::Alternates;
 use crate::client::random_bytes;
 use crate::error::{Error, ErrorKind};
 use crate::net::batch::{self, ServerSocket};
 use crate::proto::rendezvous::{Gate, Shard, ShardConfig, ShardCounters};
+use crate::proto::wire::mapping::MAX_ALTERNATE_PORTS;
 use crate::proto::wire::plain;
 use crate::proto::{DialectPolicy, Rng};
 
@@ -24,6 +27,8 @@ use crate::proto::{DialectPolicy, Rng};
 pub const DEFAULT_PORT: u16 = 5000;
 /// Most registrations, unless it was set.
 pub const DEFAULT_MAX_ENDPOINTS: usize = 1 << 20;
+/// Ports after the server's own on which it tells clients which source it sees, unless it was set.
+pub const DEFAULT_ALTERNATE_PORTS: u16 = 3;
 /// Most worker threads.
 pub const MAX_WORKERS: usize = 64;
 /// A registry's shards; a handle has eight bits for their number.
@@ -51,6 +56,11 @@ pub struct ServerConfig {
     pub plain_expiry: Option<Duration>,
     /// Longest session ID that a plain client may use, 1 to 1024 bytes; 1024 by default.
     pub max_plain_id_len: usize,
+    /// On how many of the ports after its own, 0 to 4, the server tells clients which source it sees, so that they learn
+    /// how their NATs choose ports; it takes one more to answer from. 3 by default; native clients only.
+    pub alternate_ports: u16,
+    /// Another address of this host, for the same purpose: it tells apart what depends on the remote address only.
+    pub other_address: Option<IpAddr>,
 }
 
 impl Default for ServerConfig {
@@ -62,6 +72,8 @@ impl Default for ServerConfig {
             max_endpoints: DEFAULT_MAX_ENDPOINTS,
             plain_expiry: ShardConfig::default().plain_expiry,
             max_plain_id_len: plain::MAX_ID_LEN,
+            alternate_ports: DEFAULT_ALTERNATE_PORTS,
+            other_address: None,
         }
     }
 }
@@ -76,6 +88,12 @@ impl ServerConfig {
             return Err(invalid(format!("the number of endpoints must be at least {MIN_ENDPOINTS}")));
         }
         check_plain_id_len(self.max_plain_id_len)?;
+        if usize::from(self.alternate_ports) > MAX_ALTERNATE_PORTS {
+            return Err(invalid(format!("there can be at most {MAX_ALTERNATE_PORTS} alternate ports")));
+        }
+        if self.other_address.is_some_and(|ip| ip.is_unspecified() || ip.is_multicast()) {
+            return Err(invalid("the other address must be one of this host's".into()));
+        }
         Ok(self)
     }
 }
@@ -196,6 +214,7 @@ impl ServerHandle {
 #[derive(Debug)]
 pub struct Server {
     sockets: Vec<ServerSocket>,
+    alternates: Alternates,
     registry: Arc<Registry>,
 }
 
@@ -223,9 +242,13 @@ impl Server {
                 Mutex::new(Shard::new(config, rng.fork()))
             })
             .collect();
-        let gate = Gate::new(config.policy, &mut rng, Instant::now());
+        let main = sockets[0]
+            .local_address()
+            .map_err(|error| Error::from_io(ErrorKind::Socket, "asking for the local address", &error))?;
+        let alternates = Alternates::bind(&config, main);
+        let gate = Gate::new(config.policy, alternates.announced(), &mut rng, Instant::now());
         let registry = Registry { gate, shards, totals: Totals::default(), stop: AtomicBool::new(false) };
-        let server = Self { sockets, registry: Arc::new(registry) };
+        let server = Self { sockets, alternates, registry: Arc::new(registry) };
         server.handle().set_plain_expiry(config.plain_expiry);
         server.handle().set_max_plain_id_len(config.max_plain_id_len)?;
         Ok(server)
@@ -246,21 +269,22 @@ impl Server {
     /// Serves until [`ServerHandle::stop`]; then all threads and sockets are gone.
     pub fn run(self) -> Result<(), Error> {
         let workers = self.sockets.len();
-        let registry = &self.registry;
+        let (registry, alternates) = (&self.registry, &self.alternates);
         std::thread::scope(|scope| {
-            let threads: Vec<_> = self
+            let mut threads: Vec<_> = self
                 .sockets
                 .iter()
                 .enumerate()
                 .map(|(number, socket)| {
                     scope.spawn(move || {
-                        let result = worker::run(registry, socket, number, workers);
+                        let result = worker::run(registry, alternates, socket, number, workers);
                         // One worker's end is the end of all: a server that serves half its clients helps nobody.
                         registry.stop.store(true, Ordering::Release);
                         result
                     })
                 })
                 .collect();
+            threads.push(scope.spawn(move || alternates.run(registry)));
             threads.into_iter().try_for_each(|thread| match thread.join() {
                 Ok(result) => result.map_err(|error| Error::from_io(ErrorKind::Socket, "receiving", &error)),
                 Err(panic) => std::panic::resume_unwind(panic),

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::alternates::Alternates;
 use super::{Registry, SHARDS};
 use crate::net::batch::{ReceiveBatch, SendBatch, ServerSocket};
 use crate::proto::LookupKey;
@@ -17,6 +18,7 @@ const TIMER_PERIOD: Duration = Duration::from_millis(5);
 /// Serves until the registry says stop. Worker `number` of `workers` minds the timers of its share of the shards.
 pub(super) fn run(
     registry: &Registry,
+    alternates: &Alternates,
     socket: &ServerSocket,
     number: usize,
     workers: usize,
@@ -28,7 +30,7 @@ pub(super) fn run(
         socket.receive(&mut incoming)?;
         let now = Instant::now();
         for index in 0..incoming.len() {
-            handle(registry, now, &incoming, index, &mut outgoing);
+            handle(registry, alternates, now, &incoming, index, &mut outgoing);
         }
         if now >= timers_due {
             timers_due = now + TIMER_PERIOD;
@@ -53,6 +55,7 @@ pub(super) fn run(
 
 fn handle(
     registry: &Registry,
+    alternates: &Alternates,
     now: Instant,
     incoming: &ReceiveBatch,
     index: usize,
@@ -75,6 +78,7 @@ fn handle(
             registry.totals.challenged.fetch_add(1, Ordering::Relaxed);
             outgoing.push(datagram.route, reply.as_slice());
         }
+        Verdict::AnswerFromElsewhere(probe) => alternates.answer(registry, datagram.route, &probe),
         Verdict::Drop => {
             registry.totals.dropped.fetch_add(1, Ordering::Relaxed);
         }

@@ -273,7 +273,8 @@ static void life(void)
     CHECK(count == 0);
     CHECK_STATUS(HP_STATUS_OK, hp_server_set_workers(server, 3));
     start(&service, server);
-    AWAIT(count_entries("/proc/self/task") == 2 + 3);
+    /* This thread, the one that runs the server, three workers, and one for the alternate ports. */
+    AWAIT(count_entries("/proc/self/task") == 2 + 3 + 1);
     CHECK_STATUS(HP_STATUS_BUSY, hp_server_run(server, &error));
     CHECK(error.status == HP_STATUS_BUSY && error.message[0] != '\0');
     CHECK_STATUS(HP_STATUS_BUSY, hp_server_run(server, NULL));

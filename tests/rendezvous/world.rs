@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use holepunch::proto::rendezvous::{
     Gate, RendezvousClient, RendezvousConfig, RendezvousEvent, Shard, ShardConfig, Verdict,
 };
-use holepunch::proto::wire::Profile;
 use holepunch::proto::wire::codec::Writer;
+use holepunch::proto::wire::{Alternates, Profile};
 use holepunch::proto::{DialectPolicy, LookupKey, PeerId, Rng, SocketIndex};
 
 pub const ID: &[u8] = b"session";
@@ -40,13 +40,13 @@ impl World {
     pub fn new(config: ShardConfig) -> Self {
         let now = Instant::now();
         let mut rng = Rng::new([1; 32]);
-        let gate = Gate::new(DialectPolicy::Auto, &mut rng, now);
+        let gate = Gate::new(DialectPolicy::Auto, Alternates::default(), &mut rng, now);
         let shard = Shard::new(config, rng.fork());
         Self { gate, shard, now, clients: Vec::new(), stray: Vec::new(), rng }
     }
 
     pub fn restart_server(&mut self) {
-        self.gate = Gate::new(DialectPolicy::Auto, &mut self.rng, self.now);
+        self.gate = Gate::new(DialectPolicy::Auto, Alternates::default(), &mut self.rng, self.now);
         self.shard = Shard::new(ShardConfig::default(), self.rng.fork());
     }
 
@@ -101,7 +101,7 @@ impl World {
                 let reply = reply.as_slice().to_vec();
                 self.deliver(source, reply);
             }
-            Verdict::Drop => {}
+            Verdict::AnswerFromElsewhere(_) | Verdict::Drop => {}
         }
     }
 
@@ -140,8 +140,11 @@ impl World {
         while self.shard.poll_transmit().is_some() {}
     }
 
+    /// What the client has told, but for challenges, which every registration begins with.
     pub fn events(&mut self, client: usize) -> Vec<RendezvousEvent> {
-        std::iter::from_fn(|| self.clients[client].1.poll_event()).collect()
+        let mut events: Vec<_> = std::iter::from_fn(|| self.clients[client].1.poll_event()).collect();
+        events.retain(|event| !matches!(event, RendezvousEvent::Challenged(_)));
+        events
     }
 
     pub fn plain_list(&mut self, from: SocketAddr) -> String {

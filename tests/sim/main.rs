@@ -96,7 +96,7 @@ fn calm_network_takes_few_round_trips_and_few_datagrams() {
             assert_eq!(peer.rtt, Some(Duration::from_millis(20)), "seed {seed}");
         }
         times.push(duration_ms(&internet));
-        assert!(internet.sent < 80, "seed {seed}: {} datagrams", internet.sent);
+        assert!(internet.sent < 120, "seed {seed}: {} datagrams", internet.sent);
     }
     times.sort_unstable();
     println!("RTT 20 ms, calls up to 20 ms apart: p50 {} ms, max {} ms", percentile(&times, 50), times[199]);
@@ -358,4 +358,54 @@ fn same_seed_gives_the_same_run() {
     let first = run();
     assert!(!first.is_empty());
     assert_eq!(first, run());
+}
+
+/// The seven kinds of NAT; of their 49 pairs, 41 can be opened.
+fn kinds() -> [(&'static str, Access); 7] {
+    use Filtering as F;
+    use Mapping as M;
+    [
+        ("open", Access::Open),
+        ("full cone", Access::Nat(M::EndpointIndependent, F::EndpointIndependent)),
+        ("address-restricted", Access::Nat(M::EndpointIndependent, F::AddressDependent)),
+        ("home", HOME),
+        ("address-dependent", Access::Nat(M::AddressDependent, F::AddressAndPortDependent)),
+        ("sequential", Access::Nat(M::AddressAndPortDependentSequential, F::AddressAndPortDependent)),
+        ("random", Access::Nat(M::AddressAndPortDependentRandom, F::AddressAndPortDependent)),
+    ]
+}
+
+#[test]
+fn every_pair_of_nats_opens_that_can() {
+    const RUNS: u64 = 40;
+    let mut closed = Vec::new();
+    for (row, (name, first)) in kinds().into_iter().enumerate() {
+        for (column, (other_name, second)) in kinds().into_iter().enumerate() {
+            let hard = ["address-dependent", "sequential", "random"];
+            let both_hard = hard.contains(&name) && hard.contains(&other_name);
+            if both_hard && [name, other_name] != ["sequential"; 2] {
+                continue;
+            }
+            let (mut complete, mut times) = (0, Vec::new());
+            for run in 0..RUNS {
+                let seed = 1_000_000 + (row * 7 + column) as u64 * RUNS + run;
+                let internet =
+                    two_hosts(seed, Weather::CALM, [first, second], [DialectPolicy::Auto; 2], false);
+                complete += u64::from(both_complete(&internet));
+                times.push(duration_ms(&internet));
+                for host in &internet.hosts {
+                    assert!(host.sockets <= 256, "seed {seed}: {} sockets", host.sockets);
+                }
+            }
+            times.sort_unstable();
+            println!("{name} x {other_name}: {complete} of {RUNS}, p50 {} ms", percentile(&times, 50));
+            // Many sockets against random ports miss in 17 of 1000 runs.
+            if complete * 100 < RUNS * 90
+                || (!name.starts_with("ra") && !other_name.starts_with("ra") && complete < RUNS * 9 / 10)
+            {
+                closed.push((name, other_name, complete));
+            }
+        }
+    }
+    assert!(closed.is_empty(), "{closed:?}");
 }

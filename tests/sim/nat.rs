@@ -12,6 +12,7 @@ pub enum Mapping {
     EndpointIndependent,
     AddressDependent,
     AddressAndPortDependentRandom,
+    AddressAndPortDependentSequential,
 }
 
 /// RFC 4787 section 5.
@@ -62,15 +63,20 @@ impl Nat {
         let remote_part = match self.mapping {
             Mapping::EndpointIndependent => None,
             Mapping::AddressDependent => Some(SocketAddr::new(remote.ip(), 0)),
-            Mapping::AddressAndPortDependentRandom => Some(remote),
+            Mapping::AddressAndPortDependentRandom | Mapping::AddressAndPortDependentSequential => {
+                Some(remote)
+            }
         };
         let key = MappingKey { inside, remote: remote_part };
         let port = *self.ports.entry(key).or_insert_with(|| match self.mapping {
-            Mapping::EndpointIndependent | Mapping::AddressDependent => {
+            Mapping::EndpointIndependent | Mapping::AddressAndPortDependentSequential => {
                 self.next_port += 1;
                 self.next_port
             }
-            Mapping::AddressAndPortDependentRandom => 1024 + (rng.u32() % 64_512) as u16,
+            // What depends on the address only must not be guessed from one address to the next either.
+            Mapping::AddressDependent | Mapping::AddressAndPortDependentRandom => {
+                1024 + (rng.u32() % 64_512) as u16
+            }
         });
         let state =
             self.states.entry(port).or_insert_with(|| MappingState { key, contacted: HashMap::new() });

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use holepunch::proto::rendezvous::{Gate, Shard, ShardConfig, Verdict};
 use holepunch::proto::wire::codec::Writer;
+use holepunch::proto::wire::{Alternates, FilterReply};
 use holepunch::proto::{
-    Connect, ConnectConfig, DialectPolicy, LocalSockets, Outcome, Rng, SessionId, SocketIndex,
+    Connect, ConnectConfig, DialectPolicy, LocalSockets, Outcome, Rng, SessionId, SocketIndex, Techniques,
+    Transmit,
 };
 
 use crate::nat::{Filtering, Mapping, Nat};
@@ -56,6 +58,9 @@ pub struct Host {
     pub ended: Option<(Duration, Outcome)>,
     starts: Duration,
     config: Option<ConnectConfig>,
+    /// How many it has opened so far; they are on consecutive ports.
+    pub sockets: u16,
+    pub closed: HashSet<u16>,
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -90,6 +95,10 @@ pub struct Internet {
 }
 
 pub const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10)), 5000);
+/// Where else it can be asked about a NAT, and from where it only answers.
+const ALTERNATE_PORTS: [u16; 3] = [5001, 5002, 5003];
+const FILTER_PORT: u16 = 5004;
+const OTHER_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 11));
 const SOCKETS: LocalSockets = LocalSockets { ipv4: Some(SocketIndex(0)), ipv6: None };
 
 pub fn seed_bytes(seed: u64) -> [u8; 32] {
@@ -106,7 +115,9 @@ impl Internet {
         let server = if plain_server {
             Server::Plain(PlainServer::default())
         } else {
-            let gate = Gate::new(DialectPolicy::Auto, &mut rng, base);
+            let other = SocketAddr::new(OTHER_ADDRESS, SERVER.port());
+            let alternates = Alternates::new(&ALTERNATE_PORTS, Some(other));
+            let gate = Gate::new(DialectPolicy::Auto, alternates, &mut rng, base);
             Server::Native(Box::new((gate, Shard::new(ShardConfig::default(), rng.fork()))))
         };
         Self {
@@ -150,6 +161,7 @@ impl Internet {
             peers: Vec::new(),
             resumed: Vec::new(),
             host_candidates: Vec::new(),
+            techniques: Techniques::default(),
         }
     }
 
@@ -167,7 +179,17 @@ impl Internet {
         config.host_candidates = vec![inside];
         let seed = self.rng.bytes();
         let connect = Connect::new(config.clone(), seed, self.base + starts);
-        self.hosts.push(Host { connect, inside, nat, ended: None, starts, config: Some(config) });
+        let (sockets, closed) = (1, HashSet::new());
+        self.hosts.push(Host {
+            connect,
+            inside,
+            nat,
+            ended: None,
+            starts,
+            config: Some(config),
+            sockets,
+            closed,
+        });
         self.wake_at(starts);
         self.hosts.len() - 1
     }
@@ -244,14 +266,24 @@ impl Internet {
         }
     }
 
-    fn send_from_host(&mut self, host: usize, to: SocketAddr, payload: &[u8]) {
+    fn send_from_host(&mut self, host: usize, transmit: &Transmit) {
         self.sent += 1;
-        let inside = self.hosts[host].inside;
+        let to = transmit.destination;
+        let mut inside = self.hosts[host].inside;
+        inside.set_port(inside.port() + transmit.socket.0);
         let from = match self.hosts[host].nat {
             Some(nat) => self.nats[nat].outbound(self.now, inside, to, &mut self.rng),
             None => inside,
         };
-        self.send(from, to, payload);
+        // Private addresses mean something at home only.
+        let is_private = |address: SocketAddr| matches!(address.ip(), IpAddr::V4(ip) if ip.is_private());
+        if is_private(to) && to.ip() != inside.ip() {
+            return;
+        }
+        // Between any two NATs there are more routers than a low TTL passes.
+        if transmit.ttl.is_none() {
+            self.send(from, to, &transmit.payload);
+        }
     }
 
     fn arrive(&mut self, from: SocketAddr, to: SocketAddr, payload: &[u8]) {
@@ -259,17 +291,24 @@ impl Internet {
         if to == SERVER {
             return self.arrive_at_server(from, payload);
         }
+        if to.ip() == SERVER.ip() || to.ip() == OTHER_ADDRESS {
+            return self.arrive_at_alternate(from, to, payload);
+        }
         let inside = match self.nats.iter().find(|nat| nat.outside == to.ip()) {
             Some(nat) => nat.inbound(self.now, to.port(), from),
             None => Some(to),
         };
         let Some(inside) = inside else { return };
-        let Some(host) = self.hosts.iter().position(|host| host.inside == inside) else { return };
+        let Some(host) = self.hosts.iter().position(|host| host.inside.ip() == inside.ip()) else { return };
+        let Some(socket) = inside.port().checked_sub(self.hosts[host].inside.port()) else { return };
+        if socket >= self.hosts[host].sockets || self.hosts[host].closed.contains(&socket) {
+            return;
+        }
         if self.record {
             self.seen.push((from, to, payload.to_vec()));
         }
         if self.hosts[host].ended.is_none() && self.hosts[host].starts <= self.now {
-            self.hosts[host].connect.handle_datagram(now, SocketIndex(0), from, payload);
+            self.hosts[host].connect.handle_datagram(now, SocketIndex(socket), from, payload);
             self.drain_host(host);
         }
     }
@@ -293,10 +332,30 @@ impl Internet {
                         assert!(reply.len() <= payload.len(), "unproven sources get no more than they sent");
                         self.send(SERVER, from, &reply);
                     }
+                    Verdict::AnswerFromElsewhere(probe) => {
+                        for (at, other_address) in [(SERVER.ip(), false), (OTHER_ADDRESS, true)] {
+                            let mut buffer = [0; 1200];
+                            let mut reply = Writer::new(&mut buffer);
+                            let (token, sequence) = (probe.token, probe.sequence);
+                            FilterReply { token, sequence, other_address }.write(&mut reply);
+                            self.send(SocketAddr::new(at, FILTER_PORT), from, reply.as_slice());
+                        }
+                    }
                     Verdict::Drop => {}
                 }
                 self.drain_server();
             }
+        }
+    }
+
+    fn arrive_at_alternate(&mut self, from: SocketAddr, to: SocketAddr, payload: &[u8]) {
+        let Server::Native(native) = &self.server else { return };
+        let mut buffer = [0; 1200];
+        let mut reply = Writer::new(&mut buffer);
+        if native.0.judge_at_alternate(from, payload, &mut reply) {
+            let reply = reply.as_slice().to_vec();
+            assert!(reply.len() <= payload.len(), "unproven sources get no more than they sent");
+            self.send(to, from, &reply);
         }
     }
 
@@ -319,8 +378,18 @@ impl Internet {
     }
 
     fn drain_host(&mut self, host: usize) {
+        while let Some(wanted) = self.hosts[host].connect.wants_sockets() {
+            let first = self.hosts[host].sockets;
+            self.hosts[host].sockets += wanted as u16;
+            let opened: Vec<_> = (first..first + wanted as u16).map(SocketIndex).collect();
+            let now = self.instant();
+            self.hosts[host].connect.give_sockets(now, &opened);
+        }
         while let Some(transmit) = self.hosts[host].connect.poll_transmit() {
-            self.send_from_host(host, transmit.destination, &transmit.payload);
+            self.send_from_host(host, &transmit);
+        }
+        while let Some(released) = self.hosts[host].connect.poll_released() {
+            assert!(self.hosts[host].closed.insert(released.0), "closed once");
         }
         while self.hosts[host].connect.poll_event().is_some() {}
         if let Some(outcome) = self.hosts[host].connect.outcome() {

@@ -1,27 +1,35 @@
 //! Punching: opening holes to peers and agreeing on them.
 
+mod hard;
+mod known;
 mod path;
 mod peer;
 mod plain;
 mod replay;
 mod schedule;
+mod strategy;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use self::hard::HardPunch;
+use self::known::{NATIVE_HEAD_START, Peer};
+pub use self::known::{PeerStatus, Progress};
 use self::path::Path;
 use self::peer::{Local, NativePunch};
 use self::plain::PlainPunch;
 use self::schedule::Tempo;
+use self::strategy::soft_until;
 use super::keys::ProbeKey;
 use super::types::{
-    Candidate, CandidateKind, DialectPolicy, LocalSockets, PeerDialect, PeerId, SocketIndex, Transmit,
+    Candidate, CandidateKind, DialectPolicy, LocalSockets, PeerDialect, PeerId, SocketIndex, Techniques,
+    Transmit,
 };
 use super::wire::plain::Signal;
 use super::wire::probe::SignedProbe;
 use super::wire::{Probe, ProbeKind};
-use super::{MAX_ENDPOINTS_PER_PEER, Rng};
+use super::{MAX_ENDPOINTS_PER_PEER, NatBehaviour, Rng};
 
 /// Most peers that are punched at the same time; further ones are dropped and counted.
 pub const MAX_PEERS: usize = 256;
@@ -31,9 +39,6 @@ pub const MAX_PEERS: usize = 256;
 const PROBES_AFTER_PLAIN: u32 = 4;
 /// A peer that left is reported as one that could not be reached if it was punched in vain for so long.
 const REPORTED_AFTER: Duration = Duration::from_secs(1);
-/// How long a hole that the plain dialect has opened waits for the native one to authenticate it.
-const NATIVE_HEAD_START: Duration = Duration::from_millis(150);
-
 /// What a [`Puncher`] needs to know.
 #[derive(Clone, Debug)]
 pub struct PunchConfig {
@@ -47,11 +52,16 @@ pub struct PunchConfig {
     pub policy: DialectPolicy,
     /// What probes are sent from.
     pub sockets: LocalSockets,
+    /// What may be done beside probing known endpoints.
+    pub techniques: Techniques,
+    /// Which TTL passes our own NATs and no more, once that is known.
+    pub safe_ttl: Option<u8>,
 }
 
 impl PunchConfig {
     fn side(&self, tempo: Tempo) -> Local<'_> {
-        Local { id: self.local, key: &self.key, retry: self.retry, tempo }
+        let low_ttl = self.techniques.low_ttl && tempo == Tempo::Native;
+        Local { id: self.local, key: &self.key, retry: self.retry, tempo, low_ttl, safe_ttl: self.safe_ttl }
     }
 }
 
@@ -70,127 +80,6 @@ pub struct PunchCounters {
     pub sent: u64,
 }
 
-/// How far a peer's hole is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Progress {
-    /// Known, nothing heard.
-    Known,
-    /// Heard from.
-    Heard,
-    /// We know that the hole works both ways.
-    Confirmed,
-    /// Both sides agree on it, or we have done all we can that they do.
-    Done,
-}
-
-/// A peer and its hole.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerStatus {
-    /// The peer's ID; [`PeerId::UNKNOWN`] for a plain peer of a plain server.
-    pub id: PeerId,
-    /// How far the hole is.
-    pub progress: Progress,
-    /// The agreed endpoint, or the best one so far.
-    pub endpoint: SocketAddr,
-    /// The socket that reaches it.
-    pub socket: SocketIndex,
-    /// How the endpoint was learned.
-    pub kind: CandidateKind,
-    /// Round-trip time, where it was measured (the plain dialect has no means).
-    pub rtt: Option<Duration>,
-    /// Whether the peer proved that it knows the session ID.
-    pub authenticated: bool,
-    /// Whether the peer itself said that the hole is open, rather than we outlasted its silence.
-    pub confirmed_by_peer: bool,
-}
-
-#[derive(Debug)]
-struct Peer {
-    known_since: Instant,
-    listed_id: PeerId,
-    /// Named by a plain server's list (and so gone with it).
-    plain_listed: bool,
-    candidates: Vec<Candidate>,
-    native: Option<NativePunch>,
-    plain: Option<(SocketIndex, SocketAddr, PlainPunch)>,
-    plain_open_since: Option<Instant>,
-    /// The hole as an earlier call on the same socket left it, agreed upon by both sides.
-    resumed: Option<PeerStatus>,
-}
-
-impl Peer {
-    fn plain_is_done(&self, now: Instant) -> bool {
-        let head_start = if self.native.is_some() { NATIVE_HEAD_START } else { Duration::ZERO };
-        let waited = self.plain_open_since.is_some_and(|since| now >= since + head_start);
-        waited && self.plain.as_ref().is_some_and(|(.., plain)| plain.is_done())
-    }
-
-    fn progress(&self, now: Instant) -> Progress {
-        if self.resumed.is_some() {
-            return Progress::Done;
-        }
-        let native = self.native.as_ref().map_or(Progress::Known, |native| {
-            if native.agreed().is_some() {
-                Progress::Done
-            } else if native.is_confirmed() {
-                Progress::Confirmed
-            } else if native.is_heard() {
-                Progress::Heard
-            } else {
-                Progress::Known
-            }
-        });
-        let plain = match &self.plain {
-            Some(_) if self.plain_is_done(now) => Progress::Done,
-            Some((.., plain)) if plain.is_open() => Progress::Confirmed,
-            Some((.., plain)) if plain.is_heard() => Progress::Heard,
-            _ => Progress::Known,
-        };
-        native.max(plain)
-    }
-
-    fn status(&self, now: Instant) -> PeerStatus {
-        if let Some(status) = &self.resumed {
-            return status.clone();
-        }
-        let progress = self.progress(now);
-        let best = self.native.as_ref().and_then(NativePunch::best);
-        let id = self.native.as_ref().map_or(self.listed_id, |native| native.id);
-        let confirmed_by_peer = self.native.as_ref().is_some_and(NativePunch::is_confirmed_by_peer);
-        match (best, &self.plain) {
-            (Some(path), _) => PeerStatus {
-                id,
-                progress,
-                endpoint: path.remote,
-                socket: path.socket,
-                kind: path.kind,
-                rtt: path.rtt,
-                authenticated: true,
-                confirmed_by_peer,
-            },
-            (None, plain) => {
-                let listed = self.candidates.first().map(|candidate| candidate.endpoint);
-                let heard =
-                    self.native.as_ref().and_then(|native| native.paths.first()).map(|path| path.remote);
-                let (socket, endpoint) = match plain {
-                    Some((socket, endpoint, _)) => (*socket, Some(*endpoint)),
-                    None => (SocketIndex::default(), listed.or(heard)),
-                };
-                PeerStatus {
-                    id,
-                    progress,
-                    endpoint: endpoint.unwrap_or(Probe::UNOBSERVED),
-                    socket,
-                    kind: self.candidates.first().map_or(CandidateKind::PeerReflexive, |first| first.kind),
-                    rtt: None,
-                    authenticated: false,
-                    confirmed_by_peer: progress >= Progress::Confirmed,
-                }
-            }
-        }
-    }
-}
-
 /// Opens holes to any number of peers.
 #[derive(Debug)]
 pub struct Puncher {
@@ -201,6 +90,15 @@ pub struct Puncher {
     unreached: Vec<PeerStatus>,
     transmits: VecDeque<Transmit>,
     counters: PunchCounters,
+    /// What our own NAT does, as far as it is known by now, and whether that is all that can be known.
+    nat: NatBehaviour,
+    nat_is_final: bool,
+    /// The attempt that is under way; one at a time.
+    hard: Option<HardPunch>,
+    /// Sockets that were opened for such attempts.
+    spares: Vec<SocketIndex>,
+    /// Those of them that are of no more use.
+    released: Vec<SocketIndex>,
 }
 
 impl Puncher {
@@ -213,6 +111,11 @@ impl Puncher {
             unreached: Vec::new(),
             transmits: VecDeque::new(),
             counters: PunchCounters::default(),
+            nat: NatBehaviour::default(),
+            nat_is_final: false,
+            hard: None,
+            spares: Vec::new(),
+            released: Vec::new(),
         }
     }
 
@@ -250,16 +153,9 @@ impl Puncher {
                 return;
             }
             None => {
-                self.peers.push(Peer {
-                    known_since: now,
-                    listed_id: id,
-                    plain_listed: id == PeerId::UNKNOWN,
-                    candidates: Vec::new(),
-                    native: speaks_native.then(|| NativePunch::new(id)),
-                    plain: None,
-                    plain_open_since: None,
-                    resumed: None,
-                });
+                let native = speaks_native.then(|| NativePunch::new(id));
+                let plain_listed = id == PeerId::UNKNOWN;
+                self.peers.push(Peer { plain_listed, ..Peer::new(now, id, native) });
                 self.peers.len() - 1
             }
         };
@@ -294,14 +190,10 @@ impl Puncher {
         let mut native = NativePunch::new(PeerId::UNKNOWN);
         native.add_path(path);
         self.peers.push(Peer {
-            known_since: now,
-            listed_id: PeerId::UNKNOWN,
             plain_listed: true,
             candidates: vec![Candidate { kind: status.kind, endpoint: status.endpoint }],
-            native: Some(native),
-            plain: None,
-            plain_open_since: None,
             resumed: Some(status),
+            ..Peer::new(now, PeerId::UNKNOWN, Some(native))
         });
     }
 
@@ -316,8 +208,7 @@ impl Puncher {
 
     /// The plain list was a forgery: whoever came from it and has not authenticated itself is forgotten.
     pub fn forget_plain_list(&mut self) {
-        self.peers
-            .retain(|peer| !peer.plain_listed || peer.native.as_ref().is_some_and(NativePunch::is_heard));
+        self.peers.retain(|peer| !peer.plain_listed || peer.is_heard_natively());
     }
 
     /// The server says that a peer is gone.
@@ -383,8 +274,13 @@ impl Puncher {
         let local = self.config.side(Tempo::Native);
         let Some(native) = &mut self.peers[position].native else { return };
         let before = self.transmits.len();
-        let transaction = self.rng.u64();
-        if !native.handle_probe(now, &local, (socket, source), &probe, transaction, &mut self.transmits) {
+        let predicted = |hard: &HardPunch| hard.peer == native.id && hard.looks_at(source);
+        let kind = match &self.hard {
+            Some(hard) if predicted(hard) => CandidateKind::Predicted,
+            _ => CandidateKind::PeerReflexive,
+        };
+        let learned = Path::new(socket, source, kind, self.rng.u64(), now);
+        if !native.handle_probe(now, &local, &probe, learned, &mut self.transmits) {
             self.counters.replayed += 1;
         }
         self.counters.sent += (self.transmits.len() - before) as u64;
@@ -420,16 +316,7 @@ impl Puncher {
         if self.peers.len() >= MAX_PEERS {
             return None;
         }
-        self.peers.push(Peer {
-            known_since: now,
-            listed_id: probe.sender,
-            plain_listed: false,
-            candidates: Vec::new(),
-            native: Some(NativePunch::new(probe.sender)),
-            plain: None,
-            plain_open_since: None,
-            resumed: None,
-        });
+        self.peers.push(Peer::new(now, probe.sender, Some(NativePunch::new(probe.sender))));
         Some(self.peers.len() - 1)
     }
 
@@ -528,12 +415,15 @@ impl Puncher {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.forget_hopeless(now);
         let before = self.transmits.len();
+        self.punch_hard(now);
         for peer in &mut self.peers {
             let plain_heard = peer.plain.as_ref().is_some_and(|(.., plain)| plain.is_heard());
             if let Some(native) = &mut peer.native {
                 let may_be_plain = peer.plain.is_some() && !plain_heard && !native.is_heard();
                 let tempo = if may_be_plain { Tempo::Plain } else { Tempo::Native };
                 let limit = plain_heard.then_some(PROBES_AFTER_PLAIN);
+                let held_until = soft_until(&self.nat, peer.nat, peer.known_since);
+                native.paths.iter_mut().for_each(|path| path.soft_until = held_until);
                 native.handle_timeout(now, &self.config.side(tempo), limit, &mut self.transmits);
             }
             if let Some((socket, endpoint, plain)) = &mut peer.plain
@@ -576,12 +466,13 @@ impl Puncher {
                 let plain = peer.plain.as_ref().and_then(|(.., plain)| plain.poll_timeout());
                 native.into_iter().chain(plain)
             })
+            .chain(self.hard.as_ref().and_then(HardPunch::poll_timeout))
             .min()
     }
 }
 
 fn signal_to(socket: SocketIndex, destination: SocketAddr, signal: Signal) -> Transmit {
-    Transmit { socket, destination, payload: signal.as_bytes().to_vec() }
+    Transmit { socket, destination, payload: signal.as_bytes().to_vec(), ttl: None }
 }
 
 /// Never probe what cannot be a peer: a forged list must not make us send to multicast, broadcast or port 0.

@@ -8,6 +8,15 @@ use crate::proto::types::{CandidateKind, SocketIndex};
 /// How many requests in flight are remembered for measuring the round-trip time.
 const REMEMBERED_REQUESTS: usize = 32;
 
+/// Requests with a low TTL that come first.
+const SOFT_REQUESTS: u32 = 3;
+/// The pause after each of them.
+const SOFT_PAUSE: Duration = Duration::from_millis(2);
+/// The pause between further ones.
+const SOFT_REFRESH: Duration = Duration::from_millis(50);
+/// Where it is not known how many routers of ours there are: one at first, then two, three, each after so many requests.
+const GUESS_AFTER: u32 = 6;
+
 /// One path to a peer.
 #[derive(Clone, Debug)]
 pub struct Path {
@@ -21,6 +30,10 @@ pub struct Path {
     pub transaction: u64,
     /// Requests sent since the last restart of the schedule.
     pub sent: u32,
+    /// Requests that were sent with a low TTL.
+    pub soft: u32,
+    /// Until then only such are sent, unless the peer is heard.
+    pub soft_until: Option<Instant>,
     /// When the next request is due.
     pub next: Option<Instant>,
     /// An authenticated probe came over this path.
@@ -53,6 +66,8 @@ impl Path {
             kind,
             transaction,
             sent: 0,
+            soft: 0,
+            soft_until: None,
             next: Some(now),
             heard: false,
             confirmed: None,
@@ -62,6 +77,29 @@ impl Path {
             last_request: None,
             requests: [None; REMEMBERED_REQUESTS],
         }
+    }
+
+    /// How far the next request may go. The first ones pass our own NATs and die before the peer's: a router there that
+    /// accepts input would take them for its own, as long as the peer has not sent, and spoil the peer's mapping.
+    pub fn ttl(&self, now: Instant, safe: Option<u8>) -> Option<u8> {
+        if self.heard || self.remote.is_ipv6() || self.kind == CandidateKind::Relayed {
+            return None;
+        }
+        let held = self.soft_until.is_some_and(|until| now < until);
+        let guess = |held: bool| match held {
+            // In a hurry every depth gets its packet; there is time to go further step by step otherwise.
+            false => 2 + self.soft.min(2) as u8,
+            true => 2 + (self.soft / GUESS_AFTER).min(2) as u8,
+        };
+        (held || self.soft < SOFT_REQUESTS).then(|| safe.unwrap_or_else(|| guess(held)))
+    }
+
+    /// Notes that request `sequence` leaves now, with a low TTL. On a short way it arrives.
+    pub fn note_soft_request(&mut self, now: Instant, sequence: u32) {
+        self.requests[sequence as usize % REMEMBERED_REQUESTS] = Some((sequence, now));
+        self.soft = self.soft.saturating_add(1);
+        let first = self.soft <= SOFT_REQUESTS;
+        self.next = Some(now + if first { SOFT_PAUSE } else { SOFT_REFRESH });
     }
 
     /// Notes that request `sequence` leaves now and when the next is due.

@@ -36,6 +36,19 @@ pub struct Local<'a> {
     pub key: &'a ProbeKey,
     pub retry: Duration,
     pub tempo: Tempo,
+    /// Whether first requests carry a low TTL. A peer that may be a plain one is sent its signals without such care anyway.
+    pub low_ttl: bool,
+    /// Which TTL passes our own NATs and no more, where that is known.
+    pub safe_ttl: Option<u8>,
+}
+
+/// What one probe carries beside what its path says.
+#[derive(Clone, Copy, Debug)]
+struct Packet {
+    kind: ProbeKind,
+    transaction: u64,
+    echo: u32,
+    ttl: Option<u8>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +96,8 @@ impl NativePunch {
         if let Some(index) = self.path_at(path.socket, path.remote) {
             let known = &mut self.paths[index];
             // The same endpoint by two names goes by the better one, and by the peer's own word rather than by guess.
-            if known.kind == CandidateKind::PeerReflexive || path.kind.rank() < known.kind.rank() {
+            let better = known.kind == CandidateKind::PeerReflexive || path.kind.rank() < known.kind.rank();
+            if better && path.kind != CandidateKind::PeerReflexive {
                 known.kind = path.kind;
             }
             return Some(index);
@@ -142,21 +156,20 @@ impl NativePunch {
         !self.is_confirmed() && self.gone.is_some_and(|gone| now.saturating_duration_since(gone) >= patience)
     }
 
-    /// Takes a probe that is authentic, from this peer and for us; `false` if it was seen before.
+    /// Takes a probe that is authentic, from this peer and for us, and came over the path `learned`, if that is a new one;
+    /// `false` if it was seen before.
     pub fn handle_probe(
         &mut self,
         now: Instant,
         local: &Local<'_>,
-        (socket, source): (SocketIndex, SocketAddr),
         probe: &Probe,
-        fresh_transaction: u64,
+        learned: Path,
         out: &mut impl Extend<Transmit>,
     ) -> bool {
         if !self.replay.accept(probe.sequence) {
             return false;
         }
         self.id = probe.sender;
-        let learned = Path::new(socket, source, CandidateKind::PeerReflexive, fresh_transaction, now);
         let Some(index) = self.add_path(learned) else { return true };
         let path = &mut self.paths[index];
         path.heard = true;
@@ -301,14 +314,21 @@ impl NativePunch {
     }
 
     fn request(&mut self, now: Instant, local: &Local<'_>, index: usize, out: &mut impl Extend<Transmit>) {
-        let transaction = self.paths[index].transaction;
-        let sequence = self.send(local, index, ProbeKind::Request, transaction, 0, out);
-        self.paths[index].note_request(now, sequence, |sent| local.tempo.pause(sent, local.retry));
+        let path = &self.paths[index];
+        let ttl = path.ttl(now, local.safe_ttl).filter(|_| local.low_ttl);
+        let packet = Packet { kind: ProbeKind::Request, transaction: path.transaction, echo: 0, ttl };
+        let sequence = self.send(local, index, packet, out);
+        let path = &mut self.paths[index];
+        match ttl {
+            Some(_) => path.note_soft_request(now, sequence),
+            None => path.note_request(now, sequence, |sent| local.tempo.pause(sent, local.retry)),
+        };
     }
 
     fn respond(&mut self, local: &Local<'_>, index: usize, out: &mut impl Extend<Transmit>) {
         if let Some((transaction, echo)) = self.paths[index].last_request {
-            self.send(local, index, ProbeKind::Response, transaction, echo, out);
+            let packet = Packet { kind: ProbeKind::Response, transaction, echo, ttl: None };
+            self.send(local, index, packet, out);
         }
     }
 
@@ -317,7 +337,8 @@ impl NativePunch {
             Some(_) => self.respond(local, index, out),
             None => {
                 let transaction = self.paths[index].transaction;
-                self.send(local, index, ProbeKind::Request, transaction, 0, out);
+                let packet = Packet { kind: ProbeKind::Request, transaction, echo: 0, ttl: None };
+                self.send(local, index, packet, out);
             }
         }
     }
@@ -326,29 +347,49 @@ impl NativePunch {
         &mut self,
         local: &Local<'_>,
         index: usize,
-        kind: ProbeKind,
+        packet: Packet,
+        out: &mut impl Extend<Transmit>,
+    ) -> u32 {
+        let path = &self.paths[index];
+        let observed = if path.heard { path.remote } else { Probe::UNOBSERVED };
+        let (socket, destination, flags) = (path.socket, path.remote, self.flags(local, index));
+        self.emit(local, (socket, destination), flags, observed, packet, out)
+    }
+
+    /// A request over what is no path as long as nobody answers.
+    pub fn request_blindly(
+        &mut self,
+        local: &Local<'_>,
+        over: (SocketIndex, SocketAddr),
         transaction: u64,
-        echo: u32,
+        ttl: Option<u8>,
+        out: &mut impl Extend<Transmit>,
+    ) {
+        let packet = Packet { kind: ProbeKind::Request, transaction, echo: 0, ttl };
+        self.emit(local, over, ProbeFlags(0), Probe::UNOBSERVED, packet, out);
+    }
+
+    fn emit(
+        &mut self,
+        local: &Local<'_>,
+        (socket, destination): (SocketIndex, SocketAddr),
+        flags: ProbeFlags,
+        observed: SocketAddr,
+        Packet { kind, transaction, echo, ttl }: Packet,
         out: &mut impl Extend<Transmit>,
     ) -> u32 {
         self.sequence += 1;
-        let path = &self.paths[index];
-        let observed = if path.heard { path.remote } else { Probe::UNOBSERVED };
         let probe = Probe {
             sender: local.id,
             receiver: self.id,
             kind,
-            flags: self.flags(local, index),
+            flags,
             sequence: self.sequence,
             transaction,
             echo,
             observed,
         };
-        out.extend([Transmit {
-            socket: path.socket,
-            destination: path.remote,
-            payload: probe.encode(local.key),
-        }]);
+        out.extend([Transmit { socket, destination, payload: probe.encode(local.key), ttl }]);
         self.sequence
     }
 

@@ -5,16 +5,16 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::events::{RendezvousConfig, RendezvousEvent};
 use super::other_family::OtherFamily;
+use crate::proto::Rng;
 use crate::proto::cookie::Cookie;
-use crate::proto::types::{
-    Candidate, CandidateKind, DialectPolicy, PeerDialect, PeerId, SocketIndex, Transmit,
-};
+use crate::proto::discovery::DiscoveryConfig;
+use crate::proto::types::{Candidate, CandidateKind, DialectPolicy, PeerId, SocketIndex, Transmit};
 use crate::proto::wire::{
-    Attributes, Challenge, Entry, Leave, LeaveReason, Message, Presence, Profile, Refused, RefusedReason,
-    Register, UpdateBlock, plain,
+    Attributes, Challenge, Entry, Leave, Message, Presence, Profile, Refused, RefusedReason, Register,
+    UpdateBlock, plain,
 };
-use crate::proto::{LookupKey, Rng};
 
 /// Pauses after the first copies of a registration; later ones follow after the configured period.
 const FIRST_PAUSES: [Duration; 5] = [
@@ -33,59 +33,6 @@ const PLAIN_DOUBT: Duration = Duration::from_millis(200);
 const MAX_KNOWN: usize = 1024;
 /// How many copies of a goodbye are sent; nobody waits for its answer, and the server forgets silent clients anyway.
 const GOODBYE_COPIES: usize = 2;
-
-/// What a [`RendezvousClient`] needs to know.
-#[derive(Clone, Debug)]
-pub struct RendezvousConfig {
-    /// Names the session to a native server.
-    pub lookup: LookupKey,
-    /// The session ID, which only a plain server is shown.
-    pub id: Vec<u8>,
-    /// This client's name among its peers.
-    pub peer: PeerId,
-    /// What this client says of itself.
-    pub profile: Profile,
-    /// Which dialects may be spoken.
-    pub policy: DialectPolicy,
-    /// Addresses of the one server; the first that answers is kept.
-    pub servers: Vec<(SocketIndex, SocketAddr)>,
-    /// Longest time between two unanswered requests.
-    pub retry: Duration,
-    /// With so many peers on a plain server's list it is asked less often.
-    pub enough: usize,
-}
-
-/// What a [`RendezvousClient`] has learned.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RendezvousEvent {
-    /// The server keeps us under this endpoint of ours.
-    Registered {
-        /// Our endpoint as the server sees it.
-        observed: SocketAddr,
-    },
-    /// A member is there, or more is known of it.
-    Joined {
-        /// Its ID.
-        peer: PeerId,
-        /// The dialect it registered in.
-        dialect: PeerDialect,
-        /// Where it may be reachable.
-        candidates: Vec<Candidate>,
-    },
-    /// A member is gone.
-    Left {
-        /// Its ID.
-        peer: PeerId,
-        /// Why, where the server knew.
-        reason: Option<LeaveReason>,
-    },
-    /// A plain server's full list of the others.
-    PlainList(Vec<SocketAddr>),
-    /// The server speaks native after all: what a plain list named was forged.
-    PlainListForged,
-    /// The server does not take us.
-    Refused(RefusedReason),
-}
 
 #[derive(Debug)]
 enum State {
@@ -231,6 +178,8 @@ impl RendezvousClient {
             Message::Registered(registered) => (registered.token, Some(registered.sequence)),
             Message::Update { token, .. } => (token, None),
             Message::PresenceAck(ack) => (ack.token, Some(ack.sequence)),
+            // The answer to a datagram that was to die on the way: see `Discovery`.
+            Message::MappingReply(reply) => (reply.token, None),
             Message::Left(left) => (left.token, Some(left.sequence)),
             Message::Refused(refused) => (refused.token, Some(refused.sequence)),
             _ => return false,
@@ -261,6 +210,17 @@ impl RendezvousClient {
                 if matches!(self.state, State::Registering { .. }) && challenge.cookie != self.cookie =>
             {
                 self.cookie = challenge.cookie;
+                let (socket, server) = self.config.servers[server];
+                self.events.push_back(RendezvousEvent::Challenged(DiscoveryConfig {
+                    socket,
+                    local: None,
+                    server,
+                    observed: challenge.observed,
+                    alternates: challenge.alternates,
+                    cookie: challenge.cookie,
+                    token: self.token,
+                    thorough: false,
+                }));
                 self.state = State::registering(now);
                 self.handle_timeout(now);
             }
@@ -314,6 +274,14 @@ impl RendezvousClient {
             _ => {}
         }
         true
+    }
+
+    /// Says something else of ourselves from now on; the server passes it on.
+    pub fn set_profile(&mut self, now: Instant, profile: Profile) {
+        self.config.profile = profile;
+        if matches!(self.state, State::Registering { .. } | State::Registered { .. }) {
+            self.state = State::registering(now);
+        }
     }
 
     /// Another of the server's addresses tells how it sees us.
@@ -370,8 +338,10 @@ impl RendezvousClient {
                 }
                 self.known.insert(peer, false);
                 let mut candidates = vec![Candidate { kind: CandidateKind::Reflexive, endpoint: reflexive }];
-                candidates.extend(attributes.profile().candidates);
-                self.events.push_back(RendezvousEvent::Joined { peer, dialect, candidates });
+                let profile = attributes.profile();
+                candidates.extend(profile.candidates);
+                let nat = profile.nat.unwrap_or_default();
+                self.events.push_back(RendezvousEvent::Joined { peer, dialect, candidates, nat });
             }
             Entry::Left { peer, reason } => {
                 if self.known.remove(&peer).is_some() {
@@ -521,7 +491,7 @@ impl RendezvousClient {
 
     fn send_to(&mut self, server: usize, payload: Vec<u8>) {
         let (socket, destination) = self.config.servers[server];
-        self.transmits.push_back(Transmit { socket, destination, payload });
+        self.transmits.push_back(Transmit { socket, destination, payload, ttl: None });
     }
 
     /// Says goodbye, so that the server tells the others at once; nothing else is sent afterwards.

@@ -7,7 +7,8 @@ use std::time::Instant;
 use crate::proto::cookie::CookieJar;
 use crate::proto::wire::codec::Writer;
 use crate::proto::wire::{
-    self, Challenge, Leave, Message, Presence, Refused, RefusedReason, Register, plain,
+    self, Alternates, Challenge, FilterProbe, Leave, MappingProbe, MappingReply, Message, Presence, Refused,
+    RefusedReason, Register, plain,
 };
 use crate::proto::{DialectPolicy, LookupKey, Rng};
 
@@ -31,6 +32,8 @@ pub enum Verdict<'a> {
     Admit(Request<'a>),
     /// Answer with what was written into the buffer; nothing is kept.
     Reply,
+    /// Send the endpoint, which is proven, such datagrams from elsewhere.
+    AnswerFromElsewhere(FilterProbe),
     /// Drop it.
     Drop,
 }
@@ -40,14 +43,15 @@ pub enum Verdict<'a> {
 pub struct Gate {
     cookies: CookieJar,
     policy: DialectPolicy,
+    alternates: Alternates,
     max_plain_id_len: AtomicUsize,
 }
 
 impl Gate {
-    /// A gate whose cookies are keyed from `rng`.
-    pub fn new(policy: DialectPolicy, rng: &mut Rng, now: Instant) -> Self {
+    /// A gate whose cookies are keyed from `rng`; clients are told of the `alternates`.
+    pub fn new(policy: DialectPolicy, alternates: Alternates, rng: &mut Rng, now: Instant) -> Self {
         let max_plain_id_len = AtomicUsize::new(plain::MAX_ID_LEN);
-        Self { cookies: CookieJar::new(rng, now), policy, max_plain_id_len }
+        Self { cookies: CookieJar::new(rng, now), policy, alternates, max_plain_id_len }
     }
 
     /// Has longer plain session IDs dropped; at most [`plain::MAX_ID_LEN`].
@@ -77,13 +81,28 @@ impl Gate {
                 }
                 let cookie = self.cookies.bake(now, source);
                 let (token, sequence) = (register.token, register.sequence);
-                Challenge { token, sequence, cookie, observed: source }.write(reply);
+                Challenge { token, sequence, cookie, observed: source, alternates: self.alternates }
+                    .write(reply);
                 Verdict::Reply
+            }
+            Ok(Message::MappingProbe(probe)) => {
+                answer_mapping_probe(source, &probe, reply);
+                Verdict::Reply
+            }
+            Ok(Message::FilterProbe(probe)) if self.cookies.check(now, source, &probe.cookie) => {
+                Verdict::AnswerFromElsewhere(probe)
             }
             Ok(Message::Presence(presence)) => Verdict::Admit(Request::Presence(presence)),
             Ok(Message::Leave(leave)) => Verdict::Admit(Request::Leave(leave)),
             Ok(_) | Err(_) => Verdict::Drop,
         }
+    }
+
+    /// What stands in `reply` afterwards is the answer to a datagram that came in at an alternate port; `false`: drop it.
+    pub fn judge_at_alternate(&self, source: SocketAddr, datagram: &[u8], reply: &mut Writer<'_>) -> bool {
+        let Ok(Message::MappingProbe(probe)) = Message::parse(datagram) else { return false };
+        answer_mapping_probe(source, &probe, reply);
+        true
     }
 
     fn judge_plain<'a>(&self, datagram: &'a [u8]) -> Verdict<'a> {
@@ -94,4 +113,8 @@ impl Gate {
         }
         Verdict::Admit(Request::Plain(LookupKey::derive(datagram)))
     }
+}
+
+fn answer_mapping_probe(source: SocketAddr, probe: &MappingProbe, reply: &mut Writer<'_>) {
+    MappingReply { token: probe.token, sequence: probe.sequence, observed: source }.write(reply);
 }

@@ -1,11 +1,13 @@
 //! Rendezvous: clients register under a session's lookup key and are told who else is there.
 
 pub mod client;
+pub mod events;
 pub mod gate;
 mod members;
 mod other_family;
 pub mod shard;
 
-pub use client::{RendezvousClient, RendezvousConfig, RendezvousEvent};
+pub use client::RendezvousClient;
+pub use events::{RendezvousConfig, RendezvousEvent};
 pub use gate::{Gate, Request, Verdict};
 pub use shard::{Shard, ShardConfig, ShardCounters};

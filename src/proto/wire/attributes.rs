@@ -1,6 +1,7 @@
 //! Attributes: the extensible part of a message. Type (1 byte), length (1 byte), value; unknown types are skipped.
 
 use super::codec::{Malformed, Reader, Writer, endpoint_len};
+use crate::proto::nat::NatBehaviour;
 use crate::proto::types::{Candidate, CandidateKind, MAX_ENDPOINTS_PER_PEER};
 
 /// Most bytes of attributes that a registration may carry.
@@ -10,6 +11,7 @@ const CANDIDATE: u8 = 0x01;
 const PUBLIC_KEY: u8 = 0x02;
 const CAPABILITIES: u8 = 0x03;
 const LEAVING: u8 = 0x04;
+const NAT: u8 = 0x05;
 
 /// Attributes as they stand in a datagram, checked to be whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,7 @@ impl<'a> Attributes<'a> {
                 PUBLIC_KEY if value.len() != 32 => return Err(Malformed::Field),
                 CAPABILITIES if value.len() != 4 => return Err(Malformed::Field),
                 LEAVING if !value.is_empty() => return Err(Malformed::Field),
+                NAT if value.len() != 7 => return Err(Malformed::Field),
                 _ => {}
             }
         }
@@ -67,6 +70,7 @@ impl<'a> Attributes<'a> {
                     _ => {}
                 },
                 PUBLIC_KEY => profile.public_key = value.try_into().ok(),
+                NAT => profile.nat = value.try_into().ok().map(NatBehaviour::from_wire),
                 CAPABILITIES => {
                     profile.capabilities = value.try_into().map(u32::from_be_bytes).unwrap_or_default();
                 }
@@ -77,7 +81,7 @@ impl<'a> Attributes<'a> {
     }
 }
 
-fn next<'a>(reader: &mut Reader<'a>) -> Result<(u8, &'a [u8]), Malformed> {
+pub(super) fn next<'a>(reader: &mut Reader<'a>) -> Result<(u8, &'a [u8]), Malformed> {
     let kind = reader.u8()?;
     let len = reader.u8()?;
     Ok((kind, reader.slice(len.into())?))
@@ -103,6 +107,8 @@ pub struct Profile {
     pub public_key: Option<[u8; 32]>,
     /// A bit for each optional ability; none is assigned yet.
     pub capabilities: u32,
+    /// What its NAT does, as far as it knows.
+    pub nat: Option<NatBehaviour>,
 }
 
 impl Profile {
@@ -119,6 +125,12 @@ impl Profile {
             writer.u8(CAPABILITIES);
             writer.u8(4);
             writer.u32(self.capabilities);
+        }
+        if let Some(nat) = self.nat {
+            let wire = nat.to_wire();
+            writer.u8(NAT);
+            writer.u8(wire.len() as u8);
+            writer.slice(&wire);
         }
         for candidate in self.candidates.iter().take(MAX_ENDPOINTS_PER_PEER) {
             let len = 1 + endpoint_len(candidate.endpoint);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::attributes::Attributes;
 use super::codec::{Malformed, Reader, Writer};
+use super::mapping::{Alternates, FilterProbe, FilterReply, MappingProbe, MappingReply};
 use super::probe::SignedProbe;
 use super::update::UpdateBlock;
 use super::{MAGIC, MAX_DATAGRAM, VERSION};
@@ -22,7 +23,11 @@ pub(super) mod kind {
     pub const LEAVE: u8 = 0x07;
     pub const LEFT: u8 = 0x08;
     pub const REFUSED: u8 = 0x09;
-    // 0x10..=0x1F: mapping probes and relay; 0x30..=0x3F: secure channel.
+    pub const MAPPING_PROBE: u8 = 0x10;
+    pub const MAPPING_REPLY: u8 = 0x11;
+    pub const FILTER_PROBE: u8 = 0x12;
+    pub const FILTER_REPLY: u8 = 0x13;
+    // 0x14..=0x1F: relay; 0x30..=0x3F: secure channel.
     pub const PROBE: u8 = 0x20;
 }
 
@@ -52,6 +57,14 @@ pub enum Message<'a> {
     Left(Left),
     /// Server to client.
     Refused(Refused),
+    /// Client to server.
+    MappingProbe(MappingProbe),
+    /// Server to client.
+    MappingReply(MappingReply),
+    /// Client to server.
+    FilterProbe(FilterProbe),
+    /// Server to client.
+    FilterReply(FilterReply),
     /// Peer to peer.
     Probe(SignedProbe<'a>),
 }
@@ -81,6 +94,10 @@ impl<'a> Message<'a> {
             kind::LEAVE => Self::Leave(Leave::read(&mut reader)?),
             kind::LEFT => Self::Left(Left { token: reader.u64()?, sequence: reader.u32()? }),
             kind::REFUSED => Self::Refused(Refused::read(&mut reader)?),
+            kind::MAPPING_PROBE => Self::MappingProbe(MappingProbe::read(&mut reader)?),
+            kind::MAPPING_REPLY => Self::MappingReply(MappingReply::read(&mut reader)?),
+            kind::FILTER_PROBE => Self::FilterProbe(FilterProbe::read(&mut reader)?),
+            kind::FILTER_REPLY => Self::FilterReply(FilterReply::read(&mut reader)?),
             kind::PROBE => Self::Probe(SignedProbe::read(datagram, reader)?),
             other => return Err(Malformed::Type(other)),
         })
@@ -168,6 +185,8 @@ pub struct Challenge {
     pub cookie: Cookie,
     /// The client's endpoint as the server sees it.
     pub observed: SocketAddr,
+    /// Where else the client can ask which source the server sees.
+    pub alternates: Alternates,
 }
 
 impl Challenge {
@@ -178,11 +197,13 @@ impl Challenge {
         writer.u32(self.sequence);
         writer.slice(&self.cookie);
         writer.endpoint(self.observed);
+        self.alternates.write(writer, self.observed);
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let (token, sequence) = (reader.u64()?, reader.u32()?);
-        Ok(Self { token, sequence, cookie: reader.array()?, observed: reader.endpoint()? })
+        let (cookie, observed) = (reader.array()?, reader.endpoint()?);
+        Ok(Self { token, sequence, cookie, observed, alternates: Alternates::read(reader) })
     }
 }
 

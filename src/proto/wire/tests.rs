@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::codec::Writer;
 use super::*;
 use crate::proto::types::{Candidate, CandidateKind, PeerDialect, PeerId};
-use crate::proto::{LookupKey, SessionId, SessionKeys};
+use crate::proto::{LookupKey, NatBehaviour, SessionId, SessionKeys};
 
 const VECTORS: &str = include_str!("../../../docs/vectors/native-v1.txt");
 
@@ -31,7 +31,7 @@ fn profile() -> Profile {
             candidate(CandidateKind::Mapped, "[2001:db8::1]:40001"),
         ],
         public_key: Some([0xC3; 32]),
-        capabilities: 0,
+        ..Profile::default()
     }
 }
 
@@ -85,8 +85,36 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
             "challenge",
             written(|w| {
                 let observed = "198.51.100.9:7000".parse().unwrap();
-                Challenge { token: TOKEN, sequence: 1, cookie: [0xD4; 16], observed }.write(w);
+                Challenge {
+                    token: TOKEN,
+                    sequence: 1,
+                    cookie: [0xD4; 16],
+                    observed,
+                    alternates: Alternates::default(),
+                }
+                .write(w);
             }),
+        ),
+        (
+            "challenge-alternates",
+            written(|w| {
+                let alternates = Alternates::new(&[5001, 5002, 5003], "203.0.113.2:5000".parse().ok());
+                let observed = "198.51.100.9:7000".parse().unwrap();
+                Challenge { token: TOKEN, sequence: 1, cookie: [0xD4; 16], observed, alternates }.write(w);
+            }),
+        ),
+        ("mapping-probe", MappingProbe { token: TOKEN, sequence: 6 }.encode()),
+        (
+            "mapping-reply",
+            written(|w| {
+                let observed = "198.51.100.9:7000".parse().unwrap();
+                MappingReply { token: TOKEN, sequence: 6, observed }.write(w);
+            }),
+        ),
+        ("filter-probe", FilterProbe { token: TOKEN, sequence: 7, cookie: [0xD4; 16] }.encode()),
+        (
+            "filter-reply",
+            written(|w| FilterReply { token: TOKEN, sequence: 7, other_address: true }.write(w)),
         ),
         (
             "registered",
@@ -174,16 +202,22 @@ fn a_challenge_is_never_longer_than_the_registration_it_answers() {
         attributes: Attributes::NONE,
     };
     let observed = "[2001:db8::1]:1".parse().unwrap();
-    let challenge = written(|w| Challenge { token: 1, sequence: 1, cookie: [0; 16], observed }.write(w));
+    let alternates = Alternates::new(&[1, 2, 3, 4], Some(observed));
+    let challenge =
+        written(|w| Challenge { token: 1, sequence: 1, cookie: [0; 16], observed, alternates }.write(w));
     assert!(challenge.len() <= bare.encode().len());
     assert!(examples["refused"].len() <= examples["presence"].len());
     assert!(examples["left"].len() <= examples["leave"].len());
+    let reply = written(|w| MappingReply { token: 1, sequence: 1, observed }.write(w));
+    assert!(reply.len() <= examples["mapping-probe"].len());
+    assert!(examples["filter-reply"].len() <= examples["filter-probe"].len());
 }
 
 #[test]
 fn any_registration_is_short_enough_for_a_plain_server_to_answer() {
     let candidate = Candidate { kind: CandidateKind::Host, endpoint: "[2001:db8::1]:1".parse().unwrap() };
-    let full = Profile { candidates: vec![candidate; 100], public_key: Some([1; 32]), capabilities: 1 };
+    let nat = Some(NatBehaviour::default());
+    let full = Profile { candidates: vec![candidate; 100], public_key: Some([1; 32]), capabilities: 1, nat };
     let attributes = full.encode();
     assert!(attributes.len() <= attributes::MAX_ATTRIBUTES_LEN);
     let datagram = Register {
@@ -205,9 +239,11 @@ fn any_registration_is_short_enough_for_a_plain_server_to_answer() {
 fn truncated_messages_are_refused_at_every_length() {
     for (name, datagram) in examples() {
         for len in 0..datagram.len() {
-            // A registration may end after any whole attribute.
+            // A registration may end after any whole attribute, and what follows a challenge is looked at only if it is whole.
             let result = Message::parse(&datagram[..len]);
-            assert!(result.is_err() || name == "register" || name == "probe", "{name} cut to {len} bytes");
+            let may_end = ["register", "probe"].contains(&name)
+                || name == "challenge-alternates" && len >= examples()["challenge"].len();
+            assert!(result.is_err() || may_end, "{name} cut to {len} bytes");
             if let Ok(Message::Probe(signed)) = result {
                 assert_eq!(signed.verify(&keys().probe), None, "cut to {len} bytes");
             }

@@ -1,0 +1,45 @@
+//! Why a call failed, in words.
+
+use super::{Client, Peer};
+use crate::error::{Error, ErrorKind};
+use crate::proto::connect::{Outcome, Unreachable};
+
+impl Client {
+    /// The error for a call that ended so.
+    pub(super) fn describe(&self, outcome: Outcome, expected: usize, found: &[Peer]) -> Error {
+        let server = &self.server;
+        let connected = found.iter().filter(|peer| peer.connected).count();
+        let (kind, message) = match outcome {
+            Outcome::Complete => (ErrorKind::Socket, "complete is no error".to_owned()),
+            Outcome::ServerSilent => {
+                (ErrorKind::ServerSilent, format!("no answer from {server} in the given time"))
+            }
+            Outcome::ServerUnreachable(Unreachable::PortClosed) => (
+                ErrorKind::ServerPortClosed,
+                format!("nothing listens at {server}: the host says that the port is closed"),
+            ),
+            Outcome::ServerUnreachable(Unreachable::NoRoute) => {
+                (ErrorKind::ServerUnreachable, format!("the network says that {server} cannot be reached"))
+            }
+            Outcome::ServerRefused(reason) => {
+                (ErrorKind::ServerRefused, format!("{server} refused: {reason:?}"))
+            }
+            Outcome::DialectMismatch => (
+                ErrorKind::DialectMismatch,
+                format!("{server} does not speak a dialect that the policy ({:?}) allows", self.policy),
+            ),
+            Outcome::TimedOutWaiting => (
+                ErrorKind::TimedOutWaiting,
+                format!("timed out while waiting for peers: {} of {expected} found", found.len()),
+            ),
+            Outcome::TimedOutPunching => (
+                ErrorKind::TimedOutPunching,
+                format!(
+                    "timed out while punching: {connected} of {expected} peers connected, {} found",
+                    found.len()
+                ),
+            ),
+        };
+        Error::new(kind, message)
+    }
+}

@@ -1,0 +1,170 @@
+//! One peer as the puncher knows it: its hole in either dialect, and how far that is.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::peer::NativePunch;
+use super::plain::PlainPunch;
+use crate::proto::NatBehaviour;
+use crate::proto::types::{Candidate, CandidateKind, PeerId, SocketIndex};
+use crate::proto::wire::Probe;
+
+/// How long a hole that the plain dialect has opened waits for the native one to authenticate it.
+pub(super) const NATIVE_HEAD_START: Duration = Duration::from_millis(150);
+
+/// How far a peer's hole is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Progress {
+    /// Known, nothing heard.
+    Known,
+    /// Heard from.
+    Heard,
+    /// We know that the hole works both ways.
+    Confirmed,
+    /// Both sides agree on it, or we have done all we can that they do.
+    Done,
+}
+
+/// A peer and its hole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// The peer's ID; [`PeerId::UNKNOWN`] for a plain peer of a plain server.
+    pub id: PeerId,
+    /// How far the hole is.
+    pub progress: Progress,
+    /// The agreed endpoint, or the best one so far.
+    pub endpoint: SocketAddr,
+    /// The socket that reaches it.
+    pub socket: SocketIndex,
+    /// How the endpoint was learned.
+    pub kind: CandidateKind,
+    /// Round-trip time, where it was measured (the plain dialect has no means).
+    pub rtt: Option<Duration>,
+    /// Whether the peer proved that it knows the session ID.
+    pub authenticated: bool,
+    /// Whether the peer itself said that the hole is open, rather than we outlasted its silence.
+    pub confirmed_by_peer: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub known_since: Instant,
+    pub listed_id: PeerId,
+    /// Named by a plain server's list (and so gone with it).
+    pub plain_listed: bool,
+    pub candidates: Vec<Candidate>,
+    /// What its NAT does, as far as it says.
+    pub nat: NatBehaviour,
+    /// More than probing its known endpoints has been tried.
+    pub tried_hard: bool,
+    pub native: Option<NativePunch>,
+    pub plain: Option<(SocketIndex, SocketAddr, PlainPunch)>,
+    pub plain_open_since: Option<Instant>,
+    /// The hole as an earlier call on the same socket left it, agreed upon by both sides.
+    pub resumed: Option<PeerStatus>,
+}
+
+impl Peer {
+    /// Nothing is known but who it is.
+    pub fn new(now: Instant, id: PeerId, native: Option<NativePunch>) -> Self {
+        Self {
+            known_since: now,
+            listed_id: id,
+            plain_listed: false,
+            candidates: Vec::new(),
+            nat: NatBehaviour::default(),
+            tried_hard: false,
+            native,
+            plain: None,
+            plain_open_since: None,
+            resumed: None,
+        }
+    }
+
+    /// Whether it has been heard in the native dialect.
+    pub fn is_heard_natively(&self) -> bool {
+        self.native.as_ref().is_some_and(NativePunch::is_heard)
+    }
+
+    /// Whether a request of ours was answered in the native dialect.
+    pub fn is_confirmed_natively(&self) -> bool {
+        self.native.as_ref().is_some_and(NativePunch::is_confirmed)
+    }
+
+    /// Where the server sees it.
+    pub fn reflexive(&self) -> Option<SocketAddr> {
+        let reflexive = |candidate: &&Candidate| candidate.kind == CandidateKind::Reflexive;
+        self.candidates.iter().find(reflexive).map(|candidate| candidate.endpoint)
+    }
+
+    fn plain_is_done(&self, now: Instant) -> bool {
+        let head_start = if self.native.is_some() { NATIVE_HEAD_START } else { Duration::ZERO };
+        let waited = self.plain_open_since.is_some_and(|since| now >= since + head_start);
+        waited && self.plain.as_ref().is_some_and(|(.., plain)| plain.is_done())
+    }
+
+    pub fn progress(&self, now: Instant) -> Progress {
+        if self.resumed.is_some() {
+            return Progress::Done;
+        }
+        let native = self.native.as_ref().map_or(Progress::Known, |native| {
+            if native.agreed().is_some() {
+                Progress::Done
+            } else if native.is_confirmed() {
+                Progress::Confirmed
+            } else if native.is_heard() {
+                Progress::Heard
+            } else {
+                Progress::Known
+            }
+        });
+        let plain = match &self.plain {
+            Some(_) if self.plain_is_done(now) => Progress::Done,
+            Some((.., plain)) if plain.is_open() => Progress::Confirmed,
+            Some((.., plain)) if plain.is_heard() => Progress::Heard,
+            _ => Progress::Known,
+        };
+        native.max(plain)
+    }
+
+    pub fn status(&self, now: Instant) -> PeerStatus {
+        if let Some(status) = &self.resumed {
+            return status.clone();
+        }
+        let progress = self.progress(now);
+        let best = self.native.as_ref().and_then(NativePunch::best);
+        let id = self.native.as_ref().map_or(self.listed_id, |native| native.id);
+        let confirmed_by_peer = self.native.as_ref().is_some_and(NativePunch::is_confirmed_by_peer);
+        match (best, &self.plain) {
+            (Some(path), _) => PeerStatus {
+                id,
+                progress,
+                endpoint: path.remote,
+                socket: path.socket,
+                kind: path.kind,
+                rtt: path.rtt,
+                authenticated: true,
+                confirmed_by_peer,
+            },
+            (None, plain) => {
+                let listed = self.candidates.first().map(|candidate| candidate.endpoint);
+                let heard =
+                    self.native.as_ref().and_then(|native| native.paths.first()).map(|path| path.remote);
+                let (socket, endpoint) = match plain {
+                    Some((socket, endpoint, _)) => (*socket, Some(*endpoint)),
+                    None => (SocketIndex::default(), listed.or(heard)),
+                };
+                PeerStatus {
+                    id,
+                    progress,
+                    endpoint: endpoint.unwrap_or(Probe::UNOBSERVED),
+                    socket,
+                    kind: self.candidates.first().map_or(CandidateKind::PeerReflexive, |first| first.kind),
+                    rtt: None,
+                    authenticated: false,
+                    confirmed_by_peer: progress >= Progress::Confirmed,
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! When more than probing known endpoints is tried, and what becomes of the sockets that this takes.
+
+use std::time::{Duration, Instant};
+
+use super::Puncher;
+use super::hard::HardPunch;
+use super::known::Peer;
+use super::schedule::Tempo;
+use crate::proto::NatBehaviour;
+use crate::proto::nat::{Filtering, Mapping, Technique, technique};
+use crate::proto::types::SocketIndex;
+
+/// How long the peer's word about its NAT is waited for by one who would spoil that NAT's mapping by speaking first.
+const UNKNOWN_PATIENCE: Duration = Duration::from_millis(400);
+/// How long such a peer is left to find our port before it is sent to all the same.
+const SPOILING_PATIENCE: Duration = Duration::from_millis(1500);
+
+impl Puncher {
+    /// What our own NAT does is known, or known better; `is_final`: as well as it will be.
+    pub fn set_nat(&mut self, now: Instant, nat: NatBehaviour, is_final: bool) {
+        (self.nat, self.nat_is_final) = (nat, is_final);
+        self.handle_timeout(now);
+    }
+
+    /// Which TTL passes our own NATs and no more is known.
+    pub fn set_safe_ttl(&mut self, ttl: Option<u8>) {
+        self.config.safe_ttl = ttl;
+    }
+
+    /// What a peer says that its NAT does.
+    pub fn set_peer_nat(&mut self, id: crate::proto::PeerId, nat: NatBehaviour) {
+        if let Some(position) = self.position_by_id(id) {
+            self.peers[position].nat = nat;
+        }
+    }
+
+    /// How many further sockets are wanted, IPv4 ones on ports of the system's choice; to be asked for after every call
+    /// that takes `&mut self`, and to be answered by [`Self::give_sockets`].
+    #[must_use]
+    pub fn wants_sockets(&self) -> Option<usize> {
+        self.hard.as_ref().and_then(HardPunch::wants_sockets)
+    }
+
+    /// As many of the sockets as could be opened.
+    pub fn give_sockets(&mut self, now: Instant, sockets: &[SocketIndex]) {
+        let wanted = self.hard.as_mut().is_some_and(|hard| hard.give_sockets(now, sockets));
+        let place = if wanted { &mut self.spares } else { &mut self.released };
+        place.extend_from_slice(sockets);
+        self.handle_timeout(now);
+    }
+
+    /// The next socket that is of no more use and is to be closed.
+    #[must_use]
+    pub fn poll_released(&mut self) -> Option<SocketIndex> {
+        self.released.pop()
+    }
+
+    /// Goes on with the attempt that is under way, or begins the next.
+    pub(super) fn punch_hard(&mut self, now: Instant) {
+        let ended = self.hard.as_ref().is_some_and(|hard| {
+            let peer = self.position_by_id(hard.peer).map(|position| &self.peers[position]);
+            peer.is_none_or(Peer::is_confirmed_natively) || hard.is_over(now)
+        });
+        if ended {
+            self.hard = None;
+            self.release_spares();
+        }
+        if self.hard.is_none() && self.nat_is_final {
+            self.begin_hard(now);
+        }
+        let mut shots = Vec::new();
+        let Some(hard) = &mut self.hard else { return };
+        hard.handle_timeout(now, &mut shots);
+        let Some(position) = self.position_by_id(hard_peer(&self.hard)) else { return };
+        let Some(native) = &mut self.peers[position].native else { return };
+        for shot in shots {
+            let Some(socket) = shot.socket.or(self.config.sockets.towards(shot.destination)) else {
+                continue;
+            };
+            let local = self.config.side(Tempo::Native);
+            let transaction = self.rng.u64();
+            let ttl = shot.ttl.filter(|_| local.low_ttl).map(|guess| local.safe_ttl.unwrap_or(guess));
+            native.request_blindly(&local, (socket, shot.destination), transaction, ttl, &mut self.transmits);
+        }
+    }
+
+    fn begin_hard(&mut self, now: Instant) {
+        let (nat, techniques, rng) = (self.nat, self.config.techniques, &mut self.rng);
+        let candidates = self.peers.iter_mut().filter(|peer| {
+            peer.plain.is_none() && !peer.tried_hard && !peer.is_confirmed_natively() && peer.native.is_some()
+        });
+        self.hard = candidates.into_iter().find_map(|peer| {
+            let remote = peer.reflexive().filter(|remote| remote.is_ipv4())?;
+            let technique = technique(&nat, &peer.nat);
+            let allowed = match technique {
+                Technique::SprayPredicted { .. } | Technique::MeetAhead { .. } => techniques.prediction,
+                Technique::SprayRandom { .. } | Technique::ManySockets => techniques.many_sockets,
+                Technique::Plain | Technique::Hopeless => false,
+            };
+            let hard = HardPunch::start(technique, peer.listed_id, remote, rng, now).filter(|_| allowed)?;
+            peer.tried_hard = true;
+            log::debug!(target: "holepunch::punch", "peer {:?}: {technique:?}", peer.listed_id);
+            Some(hard)
+        });
+    }
+
+    /// Sockets over which nobody was heard are of no more use.
+    fn release_spares(&mut self) {
+        let heard = |socket: &SocketIndex| {
+            self.peers
+                .iter()
+                .filter_map(|peer| peer.native.as_ref())
+                .any(|native| native.paths.iter().any(|path| path.socket == *socket && path.heard))
+        };
+        let (used, unused): (Vec<_>, Vec<_>) = self.spares.drain(..).partition(|socket| heard(socket));
+        self.spares = used;
+        self.released.extend(unused);
+    }
+}
+
+fn hard_peer(hard: &Option<HardPunch>) -> crate::proto::PeerId {
+    hard.as_ref().map_or(crate::proto::PeerId::UNKNOWN, |hard| hard.peer)
+}
+
+/// Until when our first packets must not reach the peer. Our port towards it is one that it must find: should ours come
+/// first, its router might take it for a flow of its own, and send what the peer sends there from another port.
+pub(super) fn soft_until(ours: &NatBehaviour, theirs: NatBehaviour, known_since: Instant) -> Option<Instant> {
+    if !ours.is_symmetric() {
+        return None;
+    }
+    let lets_us_in = matches!(
+        theirs.filtering,
+        Filtering::EndpointIndependent | Filtering::AddressDependent | Filtering::NotPortDependent
+    );
+    match theirs.mapping {
+        Mapping::Unknown => Some(known_since + UNKNOWN_PATIENCE),
+        _ if lets_us_in => None,
+        _ => Some(known_since + SPOILING_PATIENCE),
+    }
+}

@@ -1,0 +1,66 @@
+//! What the client's side of rendezvous is told, and what it tells.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::proto::discovery::DiscoveryConfig;
+use crate::proto::types::{Candidate, DialectPolicy, PeerDialect, PeerId, SocketIndex};
+use crate::proto::wire::{LeaveReason, Profile, RefusedReason};
+use crate::proto::{LookupKey, NatBehaviour};
+
+/// What a [`RendezvousClient`] needs to know.
+#[derive(Clone, Debug)]
+pub struct RendezvousConfig {
+    /// Names the session to a native server.
+    pub lookup: LookupKey,
+    /// The session ID, which only a plain server is shown.
+    pub id: Vec<u8>,
+    /// This client's name among its peers.
+    pub peer: PeerId,
+    /// What this client says of itself.
+    pub profile: Profile,
+    /// Which dialects may be spoken.
+    pub policy: DialectPolicy,
+    /// Addresses of the one server; the first that answers is kept.
+    pub servers: Vec<(SocketIndex, SocketAddr)>,
+    /// Longest time between two unanswered requests.
+    pub retry: Duration,
+    /// With so many peers on a plain server's list it is asked less often.
+    pub enough: usize,
+}
+
+/// What a [`RendezvousClient`] has learned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RendezvousEvent {
+    /// The server wants our endpoint proven, and says where else it can be asked about it.
+    Challenged(DiscoveryConfig),
+    /// The server keeps us under this endpoint of ours.
+    Registered {
+        /// Our endpoint as the server sees it.
+        observed: SocketAddr,
+    },
+    /// A member is there, or more is known of it.
+    Joined {
+        /// Its ID.
+        peer: PeerId,
+        /// The dialect it registered in.
+        dialect: PeerDialect,
+        /// Where it may be reachable.
+        candidates: Vec<Candidate>,
+        /// What its NAT does, as far as it says.
+        nat: NatBehaviour,
+    },
+    /// A member is gone.
+    Left {
+        /// Its ID.
+        peer: PeerId,
+        /// Why, where the server knew.
+        reason: Option<LeaveReason>,
+    },
+    /// A plain server's full list of the others.
+    PlainList(Vec<SocketAddr>),
+    /// The server speaks native after all: what a plain list named was forged.
+    PlainListForged,
+    /// The server does not take us.
+    Refused(RefusedReason),
+}
