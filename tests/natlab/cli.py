@@ -5,7 +5,7 @@
 
 The command runs outside the namespaces. Its environment says how to get in: NATLAB_SERVER, NATLAB_CORE and for each
 host NATLAB_<SITE> (NATLAB_<SITE>_2 for the second) hold the words to put before a command line; the same with
-_ADDRESS holds the IPv4 address. Without a command it is an interactive shell.
+_ADDRESS and _ADDRESS6 holds its first address. Without a command it is an interactive shell.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any, Callable
 from natlab import NAT_KINDS, Lab, LabError, Site, unavailable
 
 _OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "input": ("input_policy", str), "carrier": ("carrier", str), "hosts": ("hosts", int), "subnet": ("subnet", str),
-    "timeout": ("mapping_timeout", int), "step": ("port_step", int),
+    "input": ("input_policy", str), "carrier": ("carrier", str), "ipv4": ("ipv4", str),
+    "hosts": ("hosts", int), "subnet": ("subnet", str), "timeout": ("mapping_timeout", int), "step": ("port_step", int),
     "hairpin": ("hairpin", bool), "firewall6": ("ipv6_firewall", bool),
 }
 
@@ -49,7 +49,9 @@ def _entrances(lab: Lab) -> dict[str, str]:
         site, _, number = name.upper().partition(".")
         variable = f"NATLAB_{site}" if number in ("", "1") else f"NATLAB_{site}_{number}"
         entrances[variable] = " ".join(lab.enter_command(node))
-        entrances[f"{variable}_ADDRESS"] = node.address
+        for suffix, addresses in (("ADDRESS", node.addresses), ("ADDRESS6", node.addresses6)):
+            if addresses:
+                entrances[f"{variable}_{suffix}"] = addresses[0]
     return entrances
 
 
@@ -61,6 +63,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--site", action="append", type=_site, required=True, metavar="NAME=KIND[,OPTION[=VALUE]]…",
                         help=f"kinds: {', '.join(NAT_KINDS)}; options: {', '.join(_OPTIONS)}")
     parser.add_argument("--loss", type=float, default=0, metavar="PERCENT", help="UDP packets lost in the core")
+    parser.add_argument("--delay", type=float, default=0, metavar="MS", help="one-way delay in the core")
+    parser.add_argument("--jitter", type=float, default=0, metavar="MS", help="how much the delay varies either way")
+    parser.add_argument("--reorder", type=float, default=0, metavar="PERCENT", help="packets that overtake")
     parser.add_argument("--ipv6", action="store_true", help="add IPv6, without NAT")
     parser.add_argument("command", nargs="*", help="the command and its arguments, after --")
     options = parser.parse_args(arguments)
@@ -68,7 +73,8 @@ def main(arguments: list[str] | None = None) -> int:
     if reason:
         parser.exit(77, f"natlab: {reason}\n")
     try:
-        with Lab(dict(options.site), loss=options.loss, ipv6=options.ipv6) as lab:
+        with Lab(dict(options.site), loss=options.loss, delay=options.delay, jitter=options.jitter,
+                 reorder=options.reorder, ipv6=options.ipv6) as lab:
             entrances = _entrances(lab)
             if not options.command:
                 print("\n".join(f"{name}='{value}'" for name, value in entrances.items()))

@@ -34,6 +34,8 @@ INPUT_POLICIES = ("drop", "reject", "accept")
 
 #: Name of the interface that leads outwards, in every router and host that has one.
 OUTWARD = "wan"
+#: Name of the core's device behind which packets are held back, if there is any delay.
+DELAY_DEVICE = "delay"
 
 #: First port and number of ports of `symmetric-sequential`.
 SEQUENTIAL_FIRST_PORT = 40000
@@ -73,8 +75,9 @@ class Router:
 
 
 def ruleset(router: Router, outside: str, ipv6_firewall: bool = False) -> str:
-    """The complete nftables input for `router`, whose outside address is `outside`."""
-    return "\n".join(["table ip natlab {", *_translation(router, outside), "}",
+    """The complete nftables input for `router`, whose outside IPv4 address is `outside`; "" if it has none."""
+    translation = ["table ip natlab {", *_translation(router, outside), "}"] if outside else []
+    return "\n".join([*translation,
                       "table inet natlab {", *_input(router, outside), *_forward(router, ipv6_firewall), "}"])
 
 
@@ -82,9 +85,11 @@ def loss_rule(percent: float) -> str:
     """The statement that drops `percent` of all UDP packets, in steps of a hundredth of a percent."""
     if not 0 <= percent <= 100:
         raise ValueError(f"loss is a percentage, not {percent!r}")
+    # A packet that was held back is forwarded a second time, and has been spared once already.
+    udp = f'iifname != "{DELAY_DEVICE}" meta l4proto udp'
     if percent == 100:  # nft refuses a comparison that always holds
-        return "meta l4proto udp drop"
-    return f"meta l4proto udp numgen random mod 10000 < {round(percent * 100)} drop" if percent else ""
+        return f"{udp} drop"
+    return f"{udp} numgen random mod 10000 < {round(percent * 100)} drop" if percent else ""
 
 
 def _translation(router: Router, outside: str) -> list[str]:

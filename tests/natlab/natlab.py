@@ -1,4 +1,4 @@
-"""A small internet in network namespaces: sites behind NATs of every kind, a core that can lose packets, a server.
+"""A small internet in network namespaces: sites behind NATs of every kind, a core that loses or delays, a server.
 
     with Lab({"a": Site("home"), "b": Site("symmetric-random")}, loss=10) as lab:
         server = lab.popen(lab.server, ["hp-server", "--listen", f"{lab.server.address}:4000"])
@@ -15,21 +15,24 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
 import netns
-from nat_rules import NAT_KINDS, Router, loss_rule
+from nat_rules import DELAY_DEVICE, NAT_KINDS, Router, loss_rule
 from netns import inside, unavailable
-from topology import Node, Site, Topology
+from topology import Impairment, Node, Site, Topology
 
 __all__ = ["Lab", "LabError", "NAT_KINDS", "Node", "Router", "Site", "handle_signals", "inside", "unavailable"]
 
+_HERE = Path(__file__).resolve().parent
 #: How long a program may take to end after SIGTERM before it is killed.
 _GRACE = 1.0
 
@@ -43,19 +46,23 @@ class Lab:
 
     `sites` maps names to sites, `carriers` names NATs that several sites may share as `Site(carrier=name)`, `loss` is
     the percentage of UDP packets that the core drops in each direction, `ipv6` adds addresses and routes without NAT.
-    Hosts are named by `Node`, or by strings: "a" is the first host of site a, "a.2" its second, "server" the server.
+    `delay`, `jitter` (milliseconds one way) and `reorder` (percent) are what `Impairment` says of them. Hosts are named
+    by `Node`, or by strings: "a" is the first host of site a, "a.2" its second, "server" the server.
     """
 
     _serial = itertools.count(1)
     _swept = False
 
     def __init__(self, sites: Mapping[str, Site], *, carriers: Mapping[str, Router] | None = None,
-                 loss: float = 0, ipv6: bool = False) -> None:
+                 loss: float = 0, delay: float = 0, jitter: float = 0, reorder: float = 0, ipv6: bool = False) -> None:
         self._owner = os.getpid()
-        self._topology = Topology(f"hp{self._owner}-{next(Lab._serial)}-", sites, carriers or {}, loss, ipv6)
+        self._impairment = Impairment(loss, delay, jitter, reorder)
+        self._topology = Topology(f"hp{self._owner}-{next(Lab._serial)}-", sites, carriers or {}, self._impairment,
+                                  ipv6)
         self._programs: list[subprocess.Popen[Any]] = []
         self._own_session: weakref.WeakSet[subprocess.Popen[Any]] = weakref.WeakSet()
-        self._sockets: list[socket.socket] = []
+        #: What is closed with the laboratory: the probes' sockets, the pipes to its own helpers.
+        self._open: list[Any] = []
         self._builder = 0
         self._built = False
         self._lock = threading.RLock()
@@ -122,6 +129,21 @@ class Lab:
                 if script.poll() is None:
                     script.kill()
                     script.communicate()
+        if self._impairment.delay:
+            self._start_delay()
+
+    def _start_delay(self) -> None:
+        numbers = (self._impairment.delay, self._impairment.jitter, self._impairment.reorder)
+        # Its input is a pipe that this process holds and never writes to: should this one be killed, that one ends.
+        program = self.popen(self.core, [sys.executable, "-S", str(_HERE / "core_delay.py"), DELAY_DEVICE,
+                                         *map(str, numbers)],
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert program.stdin is not None and program.stdout is not None
+        self._open += [program.stdin, program.stdout]
+        if program.stdout.readline() != "ready\n":
+            raise LabError(f"the core's delay: {program.stdout.read().strip() or 'ended at once'}")
+        _check("the core's delay", self.run(self.core, ["sh", "-c", self._topology.way_through_delay],
+                                            stderr=subprocess.STDOUT))
 
     def close(self) -> None:
         """End every program started here and remove the namespaces. Safe to call twice, and from a forked child."""
@@ -130,9 +152,9 @@ class Lab:
         with self._lock:
             self.stop(*self._programs)
             self._programs.clear()
-            for endpoint in self._sockets:
-                endpoint.close()
-            self._sockets.clear()
+            for thing in self._open:
+                thing.close()
+            self._open.clear()
             if self._built:
                 netns.destroy(self._topology.netns_names)
                 self._built = False
@@ -218,7 +240,7 @@ class Lab:
         """
         with inside(self._node(host).netns):
             endpoint = socket.socket(family, kind)
-        self._sockets.append(endpoint)
+        self._open.append(endpoint)
         return endpoint
 
     def set_loss(self, percent: float) -> None:

@@ -16,6 +16,7 @@ from natlab import NAT_KINDS, Lab, Router, Site
 from probes import PATIENCE, SETTLED, LabTestCase, bound, mappings, received, server_sockets
 
 # unittest finds test classes, and the check whether anything can run at all, by their names in this module.
+from selftest_conditions import Delay, DelayQueue, Ipv4Conditions  # noqa: F401
 from selftest_programs import CommandLine, Programs, setUpModule  # noqa: F401
 
 _INSIDE_PORT = 20000
@@ -167,19 +168,25 @@ class RouterOptions(LabTestCase):
 
     def test_an_early_probe_spoils_the_hole_only_where_input_accepts(self) -> None:
         sites = {policy: Site(input_policy=policy) for policy in ("drop", "reject", "accept")}
-        lab = self.build({"a": Site(), **sites})
-        [server] = server_sockets(lab)[:1]
-        for policy in sites:
-            # Time to live 2 takes a packet past the own router and no farther than the core.
-            for time_to_live, opens in ((64, policy != "accept"), (2, True)):
-                with self.subTest(policy, time_to_live=time_to_live):
-                    early, late = bound(lab, "a"), bound(lab, policy)
-                    [early_outside], [late_outside] = mappings(early, [server]), mappings(late, [server])
-                    early.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, time_to_live)
-                    early.sendto(b"early", late_outside)
-                    self.assert_received(late, [])
-                    late.sendto(b"late", early_outside)
-                    self.assert_received(early, [late_outside] if opens else [])
+        for delay in (0, 10):
+            lab = self.build({"a": Site(), **sites}, delay=delay)
+            [server] = server_sockets(lab)[:1]
+            for policy in sites:
+                # Time to live 2 takes a packet past the own router and no farther than the core.
+                for time_to_live, opens in ((64, policy != "accept"), (2, True)):
+                    with self.subTest(policy, time_to_live=time_to_live, delay=delay):
+                        self.assert_early_probe(lab, server, policy, time_to_live, opens)
+
+    def assert_early_probe(self, lab: Lab, server: socket.socket, late_site: str, time_to_live: int,
+                           opens: bool) -> None:
+        """Whether the hole opens after a probe has come towards `late_site` before that has sent one itself."""
+        early, late = bound(lab, "a"), bound(lab, late_site)
+        [early_outside], [late_outside] = mappings(early, [server]), mappings(late, [server])
+        early.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, time_to_live)
+        early.sendto(b"early", late_outside)
+        self.assert_received(late, [])
+        late.sendto(b"late", early_outside)
+        self.assert_received(early, [late_outside] if opens else [])
 
     def test_only_drop_is_silent_towards_strangers(self) -> None:
         policies = ("drop", "reject", "accept")
@@ -223,21 +230,26 @@ class RouterOptions(LabTestCase):
                 self.assert_received(second, [first_outside] if site.hairpin else [])
 
     def test_carrier_translates_a_second_time_and_costs_a_hop(self) -> None:
-        lab = self.build({"plain": Site(), "behind": Site(carrier="symmetric-random"),
-                        "phone": Site("open", carrier=Router("home"))})
-        servers = server_sockets(lab)
-        for name, hops in (("plain", 3), ("behind", 4), ("phone", 3)):
-            with self.subTest(name):
-                client = bound(lab, name)
-                seen = mappings(client, servers)
-                self.assertEqual({address for address, _ in seen}, {lab.host(name).outside})
-                self.assertEqual(len(set(seen)) > 1, name == "behind")
-                for time_to_live in (hops - 1, hops):
-                    client.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, time_to_live)
-                    client.sendto(b"hop", servers[0].getsockname())
-                    self.assert_received(servers[0], [seen[0]] if time_to_live == hops else [])
-        self.assertTrue(lab.router("behind").address.startswith("100.64."))
-        self.assertEqual(lab.host("behind").outside, lab.carrier("behind").address)
+        for delay in (0, 10):
+            lab = self.build({"plain": Site(), "behind": Site(carrier="symmetric-random"),
+                              "phone": Site("open", carrier=Router("home"))}, delay=delay)
+            servers = server_sockets(lab)
+            for name, hops in (("plain", 3), ("behind", 4), ("phone", 3)):
+                with self.subTest(name, delay=delay):
+                    self.assert_hops(lab, servers, name, hops)
+            self.assertTrue(lab.router("behind").address.startswith("100.64."))
+            self.assertEqual(lab.host("behind").outside, lab.carrier("behind").address)
+
+    def assert_hops(self, lab: Lab, servers: list[socket.socket], name: str, hops: int) -> None:
+        """The smallest time to live that takes a packet from the site to the server."""
+        client = bound(lab, name)
+        seen = mappings(client, servers)
+        self.assertEqual({address for address, _ in seen}, {lab.host(name).outside})
+        self.assertEqual(len(set(seen)) > 1, name == "behind")
+        for time_to_live in (hops - 1, hops):
+            client.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, time_to_live)
+            client.sendto(b"hop", servers[0].getsockname())
+            self.assert_received(servers[0], [seen[0]] if time_to_live == hops else [])
 
     def test_sites_can_share_a_carrier_that_hairpins(self) -> None:
         lab = self.build({"a": Site(carrier="isp"), "b": Site(carrier="isp")},
@@ -289,7 +301,10 @@ class RouterOptions(LabTestCase):
             lambda: Site("cone"), lambda: Site(input_policy="deny"), lambda: Site("adm", hairpin=True),
             lambda: Site(hosts=0), lambda: Site(subnet="10.0.0.0/8"), lambda: Lab({"server": Site()}),
             lambda: Lab({"a": Site(carrier="open")}), lambda: Lab({"a": Site(carrier="isp")}),
-            lambda: Lab({}, loss=101), lambda: Lab({"a": Site()}, carriers={"a": Router()})]
+            lambda: Lab({}, loss=101), lambda: Lab({"a": Site()}, carriers={"a": Router()}),
+            lambda: Lab({}, delay=-1), lambda: Lab({}, delay=5, jitter=6), lambda: Lab({}, reorder=5),
+            lambda: Lab({}, delay=5, reorder=101), lambda: Site(ipv4="maybe"), lambda: Site(ipv4="none", hairpin=True),
+            lambda: Lab({"a": Site(ipv4="none")})]
         for number, description in enumerate(impossible):
             with self.subTest(number), self.assertRaises(ValueError):
                 description()
