@@ -17,6 +17,7 @@ from probes import PATIENCE, SETTLED, LabTestCase, bound, mappings, received, se
 
 # unittest finds test classes, and the check whether anything can run at all, by their names in this module.
 from selftest_conditions import Delay, DelayQueue, Ipv4Conditions  # noqa: F401
+from selftest_matrix import (MatrixNumbers, MatrixPicture, MatrixReading, MatrixRun, MatrixSelection)  # noqa: F401
 from selftest_programs import CommandLine, Programs, setUpModule  # noqa: F401
 
 _INSIDE_PORT = 20000

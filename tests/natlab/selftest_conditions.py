@@ -78,8 +78,8 @@ class DelayQueue(unittest.TestCase):
         self.assertEqual(with_one_hop_more(bytes([0x60, 0, 0, 0, 0, 0, 17, 63]) + bytes(32))[7], 64)
 
 
-def _ones_complement_sum(header: bytes) -> int:
-    total = sum(struct.unpack("!10H", header))
+def _ones_complement_sum(header: bytes | bytearray) -> int:
+    total: int = sum(struct.unpack("!10H", header))
     return (total & 0xFFFF) + (total >> 16)
 
 
