@@ -13,7 +13,11 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 ABI := $(shell sed -n 's/^pub const HP_ABI_VERSION: u32 = \([0-9]*\);/\1/p' src/ffi/version.rs)
 WARNINGS := -Wall -Wextra -pedantic -Werror
 
-.PHONY: help setup build header examples demo test lint bench install uninstall clean
+# How often `make natlab` runs each pair, and any further options of tests/natlab/matrix.py.
+RUNS ?= 20
+MATRIX ?= --extra --talk
+
+.PHONY: help setup build header examples demo test natlab lint bench install uninstall clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -47,6 +51,10 @@ demo: setup build ## two programs behind two NATs find each other and talk
 
 test: setup ## run every test in every language
 	@scripts/test.sh
+
+natlab: setup build ## try every pair of NAT kinds RUNS=20 times, as root; writes docs/nat-matrix.{svg,json}
+	@HP_BIN=build/bin python3 tests/natlab/matrix.py --runs $(RUNS) $(MATRIX) \
+	    --json docs/nat-matrix.json --svg docs/nat-matrix.svg
 
 lint: ## check formatting and lints
 	@scripts/lint.sh
