@@ -2,10 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use holepunch::server::{
-    DEFAULT_ALTERNATE_PORTS, DEFAULT_MAX_ENDPOINTS, DEFAULT_PORT, Server, ServerConfig, parse_address,
+    DEFAULT_ALTERNATE_PORTS, DEFAULT_MAX_ENDPOINTS, DEFAULT_PORT, RelayConfig, Server, ServerConfig,
+    parse_address,
 };
 use holepunch::{DialectPolicy, Error};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -39,6 +41,26 @@ struct Arguments {
     /// Another IP address of this host, for the same purpose: it tells apart NATs whose ports depend on the remote address
     #[arg(long, value_name = "IP", env = "HP_SERVER_OTHER_ADDRESS")]
     other_address: Option<IpAddr>,
+
+    /// Forward between native clients that find no direct way, on the ports from the tenth after the server's own
+    #[arg(long, env = "HP_SERVER_RELAY")]
+    relay: bool,
+
+    /// How many ports to forward on, 1 to 64; one client can be forwarded to so many others
+    #[arg(long, value_name = "COUNT", default_value_t = RelayConfig::default().ports, env = "HP_SERVER_RELAY_PORTS")]
+    relay_ports: u16,
+
+    /// Most pairs to forward between at a time
+    #[arg(long, value_name = "COUNT", default_value_t = RelayConfig::default().max_pairs, env = "HP_SERVER_RELAY_PAIRS")]
+    relay_pairs: usize,
+
+    /// Most KiB a second to forward for one pair; 0: no limit
+    #[arg(long, value_name = "KIB", default_value_t = 1024, env = "HP_SERVER_RELAY_RATE")]
+    relay_rate: u32,
+
+    /// After so many seconds every pair ends
+    #[arg(long, value_name = "SECONDS", default_value_t = 12 * 3600, env = "HP_SERVER_RELAY_LIFETIME")]
+    relay_lifetime: u32,
 
     /// What to log: `error`, `warn`, `info`, `debug`, or a filter like `holepunch=debug` [default: RUST_LOG, else info]
     #[arg(long, value_name = "FILTER")]
@@ -88,6 +110,13 @@ fn serve(arguments: &Arguments) -> Result<(), Error> {
         max_endpoints: arguments.max_endpoints,
         alternate_ports: arguments.alternate_ports,
         other_address: arguments.other_address,
+        relay: arguments.relay.then(|| RelayConfig {
+            ports: arguments.relay_ports,
+            max_pairs: arguments.relay_pairs,
+            bytes_per_second: (arguments.relay_rate > 0).then_some(u64::from(arguments.relay_rate) << 10),
+            lifetime: Duration::from_secs(arguments.relay_lifetime.into()),
+            ..RelayConfig::default()
+        }),
         ..defaults
     };
     debug_assert_eq!(defaults.address.port(), DEFAULT_PORT);

@@ -204,6 +204,12 @@ fn log_event(event: &ConnectEvent) {
         ConnectEvent::PlainList(len) => {
             log::debug!(target: "holepunch::client", "a plain server lists {len} peers");
         }
+        ConnectEvent::Relayed(peer, endpoint) => {
+            log::debug!(target: "holepunch::client", "the server forwards to peer {peer:?} at {endpoint}");
+        }
+        ConnectEvent::NotRelayed(peer, reason) => {
+            log::debug!(target: "holepunch::client", "the server does not forward to peer {peer:?}: {reason:?}");
+        }
         ConnectEvent::Gone(peer) => log::debug!(target: "holepunch::client", "peer {peer:?} left"),
         ConnectEvent::Finished(outcome) => log::info!(target: "holepunch::client", "ended: {outcome:?}"),
     }

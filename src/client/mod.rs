@@ -18,7 +18,7 @@ use crate::net::waker::Waker;
 use crate::proto::connect::{ConnectCounters, Outcome};
 use crate::proto::punch::{PeerStatus, Progress};
 use crate::proto::{
-    CandidateKind, Connect, ConnectConfig, DialectPolicy, SessionId, SessionIdError, Techniques,
+    CandidateKind, Connect, ConnectConfig, DialectPolicy, PathPolicy, SessionId, SessionIdError, Techniques,
 };
 
 /// Most peers that one call connects to.
@@ -113,6 +113,7 @@ pub struct Client {
     local: Option<SocketAddr>,
     policy: DialectPolicy,
     techniques: Techniques,
+    paths: PathPolicy,
     shared: Arc<Shared>,
     sockets: Vec<Option<UdpEndpoint>>,
     early: VecDeque<EarlyDatagram>,
@@ -138,6 +139,7 @@ impl Client {
             local: None,
             policy: DialectPolicy::Auto,
             techniques: Techniques::default(),
+            paths: PathPolicy::default(),
             shared: Arc::new(Shared { cancelled: AtomicBool::new(false), waker: Arc::new(waker) }),
             sockets: Vec::new(),
             early: VecDeque::new(),
@@ -176,6 +178,11 @@ impl Client {
     /// What may be done to get through beside probing known endpoints; everything by default.
     pub fn set_techniques(&mut self, techniques: Techniques) {
         self.techniques = techniques;
+    }
+
+    /// Which paths are good enough; [`PathPolicy::DirectPreferred`] by default.
+    pub fn set_path_policy(&mut self, paths: PathPolicy) {
+        self.paths = paths;
     }
 
     /// Ends a running call from any thread.
@@ -329,6 +336,7 @@ impl Client {
             resumed,
             host_candidates,
             techniques: self.techniques,
+            paths: self.paths,
         };
         self.early.clear();
         let own_sockets = self.sockets.len();

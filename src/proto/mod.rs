@@ -16,6 +16,8 @@ pub mod discovery;
 pub mod keys;
 pub mod nat;
 pub mod punch;
+pub mod relay;
+pub mod relayed;
 pub mod rendezvous;
 pub mod rng;
 pub mod types;
@@ -26,6 +28,6 @@ pub use keys::{LookupKey, SessionId, SessionIdError, SessionKeys};
 pub use nat::NatBehaviour;
 pub use rng::Rng;
 pub use types::{
-    Candidate, CandidateKind, DialectPolicy, LocalSockets, MAX_ENDPOINTS_PER_PEER, PeerDialect, PeerId,
-    Route, SocketIndex, Techniques, Transmit,
+    Candidate, CandidateKind, DialectPolicy, LocalSockets, MAX_ENDPOINTS_PER_PEER, PathPolicy, PeerDialect,
+    PeerId, Route, SocketIndex, Techniques, Transmit,
 };

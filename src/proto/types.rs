@@ -131,6 +131,18 @@ pub enum PeerDialect {
     Plain,
 }
 
+/// Which paths to a peer are good enough.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PathPolicy {
+    /// Direct ones; where there is none for two seconds, or can be none, the server forwards, if it offers that.
+    #[default]
+    DirectPreferred,
+    /// Direct ones only.
+    DirectOnly,
+    /// Only what the server forwards: the peer's own endpoints are sent nothing, and nothing from them is answered.
+    RelayOnly,
+}
+
 /// What may be done to get through, beside probing known endpoints; all of it by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Techniques {

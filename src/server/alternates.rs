@@ -74,6 +74,11 @@ impl Alternates {
         alternates
     }
 
+    /// Whether there are none to serve.
+    pub(super) fn is_empty(&self) -> bool {
+        self.mapping.is_empty() && self.filtering.is_none()
+    }
+
     /// What clients are told.
     pub(super) fn announced(&self) -> wire::Alternates {
         self.announced
@@ -114,7 +119,7 @@ impl Alternates {
         let fds: Vec<_> = sockets.iter().map(|(socket, _)| socket.fd()).collect();
         let mut incoming = ReceiveBatch::new();
         let mut outgoing = SendBatch::default();
-        while !sockets.is_empty() && !registry.stop.load(Ordering::Acquire) {
+        while !registry.stop.load(Ordering::Acquire) {
             let ready = wait_readable(&fds, Some(Instant::now() + TICK))?;
             for ((socket, answers), _) in sockets.iter().zip(ready).filter(|(_, ready)| *ready) {
                 socket.receive(&mut incoming)?;

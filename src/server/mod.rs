@@ -5,6 +5,7 @@
 //! locked. There is no thread, timer or allocation per session or packet beyond a member's own record.
 
 mod alternates;
+mod relay;
 mod worker;
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -15,9 +16,11 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use self::alternates::Alternates;
+use self::relay::{Relay, RelaySockets};
 use crate::client::random_bytes;
 use crate::error::{Error, ErrorKind};
 use crate::net::batch::{self, ServerSocket};
+use crate::proto::relay::RelayCounters;
 use crate::proto::rendezvous::{Gate, Shard, ShardConfig, ShardCounters};
 use crate::proto::wire::mapping::MAX_ALTERNATE_PORTS;
 use crate::proto::wire::plain;
@@ -29,6 +32,10 @@ pub const DEFAULT_PORT: u16 = 5000;
 pub const DEFAULT_MAX_ENDPOINTS: usize = 1 << 20;
 /// Ports after the server's own on which it tells clients which source it sees, unless it was set.
 pub const DEFAULT_ALTERNATE_PORTS: u16 = 3;
+/// Most ports that a server forwards on.
+pub const MAX_RELAY_PORTS: u16 = 64;
+/// Least payload a second that a relayed pair must be allowed.
+pub const MIN_RELAY_RATE: u64 = 2048;
 /// Most worker threads.
 pub const MAX_WORKERS: usize = 64;
 /// A registry's shards; a handle has eight bits for their number.
@@ -61,6 +68,51 @@ pub struct ServerConfig {
     pub alternate_ports: u16,
     /// Another address of this host, for the same purpose: it tells apart what depends on the remote address only.
     pub other_address: Option<IpAddr>,
+    /// Whether, and how much, to forward between native clients that find no direct way; not at all by default.
+    pub relay: Option<RelayConfig>,
+}
+
+/// What a server that forwards allows.
+#[derive(Clone, Debug)]
+pub struct RelayConfig {
+    /// Ports, 1 to [`MAX_RELAY_PORTS`], from the tenth after the server's own; one client can have so many pairs. 8 by default.
+    pub ports: u16,
+    /// Most pairs at a time; 1000 by default.
+    pub max_pairs: usize,
+    /// Payload that one pair may have forwarded, both ways together; 1 MiB a second by default, `None` for no limit.
+    pub bytes_per_second: Option<u64>,
+    /// After so long without a datagram a pair ends; 60 s by default.
+    pub idle: Duration,
+    /// After so long every pair ends; 12 hours by default.
+    pub lifetime: Duration,
+}
+
+impl Default for RelayConfig {
+    fn default() -> Self {
+        Self {
+            ports: 8,
+            max_pairs: 1000,
+            bytes_per_second: Some(1 << 20),
+            idle: Duration::from_secs(60),
+            lifetime: Duration::from_secs(12 * 3600),
+        }
+    }
+}
+
+impl RelayConfig {
+    fn check(&self) -> Result<(), Error> {
+        if !(1..=MAX_RELAY_PORTS).contains(&self.ports) {
+            return Err(invalid(format!("the number of relay ports must be 1 to {MAX_RELAY_PORTS}")));
+        }
+        if self.max_pairs == 0 || self.idle.is_zero() || self.lifetime.is_zero() {
+            return Err(invalid("a relay must allow pairs, and some time for them".into()));
+        }
+        // A pair that could not have the longest datagram forwarded would be forwarded nothing, sooner or later.
+        if self.bytes_per_second.is_some_and(|rate| rate < MIN_RELAY_RATE) {
+            return Err(invalid(format!("a relayed pair must be allowed {MIN_RELAY_RATE} bytes a second")));
+        }
+        Ok(())
+    }
 }
 
 impl Default for ServerConfig {
@@ -74,6 +126,7 @@ impl Default for ServerConfig {
             max_plain_id_len: plain::MAX_ID_LEN,
             alternate_ports: DEFAULT_ALTERNATE_PORTS,
             other_address: None,
+            relay: None,
         }
     }
 }
@@ -94,6 +147,7 @@ impl ServerConfig {
         if self.other_address.is_some_and(|ip| ip.is_unspecified() || ip.is_multicast()) {
             return Err(invalid("the other address must be one of this host's".into()));
         }
+        self.relay.as_ref().map_or(Ok(()), RelayConfig::check)?;
         Ok(self)
     }
 }
@@ -137,6 +191,8 @@ pub struct ServerCounters {
     pub sessions: u64,
     /// What the shards have counted.
     pub registry: ShardCounters,
+    /// What the relay has counted.
+    pub relay: RelayCounters,
 }
 
 #[derive(Debug, Default)]
@@ -152,6 +208,7 @@ struct Totals {
 struct Registry {
     gate: Gate,
     shards: Vec<Mutex<Shard>>,
+    relay: Option<Relay>,
     totals: Totals,
     stop: AtomicBool,
 }
@@ -199,6 +256,7 @@ impl ServerHandle {
             send_failed: read(&totals.send_failed),
             ..ServerCounters::default()
         };
+        counters.relay = self.registry.relay.as_ref().map(Relay::counters).unwrap_or_default();
         for shard in &self.registry.shards {
             let shard = shard.lock();
             let (endpoints, sessions) = shard.population();
@@ -215,6 +273,7 @@ impl ServerHandle {
 pub struct Server {
     sockets: Vec<ServerSocket>,
     alternates: Alternates,
+    relay_sockets: RelaySockets,
     registry: Arc<Registry>,
 }
 
@@ -247,8 +306,19 @@ impl Server {
             .map_err(|error| Error::from_io(ErrorKind::Socket, "asking for the local address", &error))?;
         let alternates = Alternates::bind(&config, main);
         let gate = Gate::new(config.policy, alternates.announced(), &mut rng, Instant::now());
-        let registry = Registry { gate, shards, totals: Totals::default(), stop: AtomicBool::new(false) };
-        let server = Self { sockets, alternates, registry: Arc::new(registry) };
+        let (relay, relay_sockets) = match &config.relay {
+            Some(relay) if config.policy != DialectPolicy::Plain => {
+                let system_port = config.address.port() == 0;
+                let bound = Relay::bind(relay, main, system_port, rng.fork());
+                let (relay, sockets) =
+                    bound.map_err(|error| Error::from_io(ErrorKind::Socket, "binding the relay", &error))?;
+                (Some(relay), sockets)
+            }
+            _ => (None, RelaySockets::default()),
+        };
+        let registry =
+            Registry { gate, shards, relay, totals: Totals::default(), stop: AtomicBool::new(false) };
+        let server = Self { sockets, alternates, relay_sockets, registry: Arc::new(registry) };
         server.handle().set_plain_expiry(config.plain_expiry);
         server.handle().set_max_plain_id_len(config.max_plain_id_len)?;
         Ok(server)
@@ -284,7 +354,23 @@ impl Server {
                     })
                 })
                 .collect();
-            threads.push(scope.spawn(move || alternates.run(registry)));
+            // Whoever ends, for whatever reason, ends the others.
+            let ending = |result| {
+                registry.stop.store(true, Ordering::Release);
+                result
+            };
+            if !alternates.is_empty() {
+                threads.push(scope.spawn(move || ending(alternates.run(registry))));
+            }
+            if let Some(relay) = &registry.relay {
+                let count = self.relay_sockets.threads(workers);
+                let sockets = &self.relay_sockets;
+                threads.extend(
+                    (0..count).map(|number| {
+                        scope.spawn(move || ending(sockets.run(registry, relay, number, count)))
+                    }),
+                );
+            }
             threads.into_iter().try_for_each(|thread| match thread.join() {
                 Ok(result) => result.map_err(|error| Error::from_io(ErrorKind::Socket, "receiving", &error)),
                 Err(panic) => std::panic::resume_unwind(panic),

@@ -9,8 +9,8 @@ use super::{Registry, SHARDS};
 use crate::net::batch::{ReceiveBatch, SendBatch, ServerSocket};
 use crate::proto::LookupKey;
 use crate::proto::rendezvous::{Request, Shard, Verdict};
-use crate::proto::wire::MAX_DATAGRAM;
 use crate::proto::wire::codec::Writer;
+use crate::proto::wire::{MAX_DATAGRAM, RelayRefusal};
 
 /// How often a worker looks after its shards' timers under load.
 const TIMER_PERIOD: Duration = Duration::from_millis(5);
@@ -65,6 +65,20 @@ fn handle(
     let mut buffer = [0; MAX_DATAGRAM];
     let mut reply = Writer::new(&mut buffer);
     match registry.gate.judge(now, datagram.route.remote, incoming.payload(&datagram), &mut reply) {
+        Verdict::Admit(Request::Relay(request)) => {
+            let shard = registry.shards.get(usize::from(Shard::number_in(request.handle)));
+            let parties = shard.and_then(|s| s.lock().relay_parties(datagram.route.remote, &request));
+            let Some((session, us, other)) = parties else {
+                registry.totals.dropped.fetch_add(1, Ordering::Relaxed);
+                return;
+            };
+            match (&registry.relay, other) {
+                (Some(relay), Some(other)) => relay.answer(now, &request, session, [us, other], &mut reply),
+                (None, _) => super::relay::refuse(&request, RelayRefusal::NotOffered, &mut reply),
+                (_, None) => super::relay::refuse(&request, RelayRefusal::UnknownPeer, &mut reply),
+            }
+            outgoing.push(datagram.route, reply.as_slice());
+        }
         Verdict::Admit(request) => {
             let Some(shard) = registry.shards.get(shard_of(&request)) else {
                 registry.totals.dropped.fetch_add(1, Ordering::Relaxed);
@@ -99,5 +113,6 @@ fn shard_of(request: &Request<'_>) -> usize {
         Request::Plain(key) => by_key(key),
         Request::Presence(presence) => Shard::number_in(presence.handle).into(),
         Request::Leave(leave) => Shard::number_in(leave.handle).into(),
+        Request::Relay(request) => Shard::number_in(request.handle).into(),
     }
 }

@@ -9,8 +9,8 @@ use holepunch::proto::rendezvous::{Gate, Shard, ShardConfig, Verdict};
 use holepunch::proto::wire::codec::Writer;
 use holepunch::proto::wire::{Alternates, FilterReply};
 use holepunch::proto::{
-    Connect, ConnectConfig, DialectPolicy, LocalSockets, Outcome, Rng, SessionId, SocketIndex, Techniques,
-    Transmit,
+    Connect, ConnectConfig, DialectPolicy, LocalSockets, Outcome, PathPolicy, Rng, SessionId, SocketIndex,
+    Techniques, Transmit,
 };
 
 use crate::nat::{Filtering, Mapping, Nat};
@@ -162,6 +162,7 @@ impl Internet {
             resumed: Vec::new(),
             host_candidates: Vec::new(),
             techniques: Techniques::default(),
+            paths: PathPolicy::default(),
         }
     }
 

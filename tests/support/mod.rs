@@ -20,7 +20,15 @@ impl TestServer {
     }
 
     pub fn start_at(address: SocketAddr, policy: DialectPolicy) -> Self {
-        let config = ServerConfig { address, policy, workers: 2, ..ServerConfig::default() };
+        Self::start_with(ServerConfig { address, policy, ..ServerConfig::default() })
+    }
+
+    /// On loopback unless the configuration says where.
+    pub fn start_with(mut config: ServerConfig) -> Self {
+        if config.address.ip().is_unspecified() {
+            config.address = "127.0.0.1:0".parse().unwrap();
+        }
+        config.workers = 2;
         let server = Server::bind(&config).unwrap();
         let address = server.local_address().unwrap();
         let handle = server.handle();

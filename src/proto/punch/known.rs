@@ -57,6 +57,8 @@ pub(super) struct Peer {
     pub nat: NatBehaviour,
     /// More than probing its known endpoints has been tried.
     pub tried_hard: bool,
+    /// The server has been asked to forward.
+    pub relay_asked: bool,
     pub native: Option<NativePunch>,
     pub plain: Option<(SocketIndex, SocketAddr, PlainPunch)>,
     pub plain_open_since: Option<Instant>,
@@ -74,6 +76,7 @@ impl Peer {
             candidates: Vec::new(),
             nat: NatBehaviour::default(),
             tried_hard: false,
+            relay_asked: false,
             native,
             plain: None,
             plain_open_since: None,

@@ -23,8 +23,8 @@ use self::schedule::Tempo;
 use self::strategy::soft_until;
 use super::keys::ProbeKey;
 use super::types::{
-    Candidate, CandidateKind, DialectPolicy, LocalSockets, PeerDialect, PeerId, SocketIndex, Techniques,
-    Transmit,
+    Candidate, CandidateKind, DialectPolicy, LocalSockets, PathPolicy, PeerDialect, PeerId, SocketIndex,
+    Techniques, Transmit,
 };
 use super::wire::plain::Signal;
 use super::wire::probe::SignedProbe;
@@ -54,6 +54,8 @@ pub struct PunchConfig {
     pub sockets: LocalSockets,
     /// What may be done beside probing known endpoints.
     pub techniques: Techniques,
+    /// Which paths are good enough.
+    pub paths: PathPolicy,
     /// Which TTL passes our own NATs and no more, once that is known.
     pub safe_ttl: Option<u8>,
 }
@@ -127,7 +129,9 @@ impl Puncher {
     /// Adds a peer, or further candidates of one that is known.
     pub fn add_peer(&mut self, now: Instant, id: PeerId, dialect: PeerDialect, candidates: &[Candidate]) {
         let speaks_native = dialect != PeerDialect::Plain && self.config.policy != DialectPolicy::Plain;
-        let speaks_plain = dialect != PeerDialect::Native && self.config.policy != DialectPolicy::Native;
+        let relay_only = self.config.paths == PathPolicy::RelayOnly;
+        let may_speak_plain = dialect != PeerDialect::Native && self.config.policy != DialectPolicy::Native;
+        let speaks_plain = may_speak_plain && !relay_only;
         if !speaks_native && !speaks_plain {
             return;
         }
@@ -169,6 +173,9 @@ impl Puncher {
                 break;
             }
             peer.candidates.push(*candidate);
+            if relay_only && candidate.kind != CandidateKind::Relayed {
+                continue;
+            }
             let Some(socket) = self.config.sockets.towards(candidate.endpoint) else { continue };
             if let Some(native) = &mut peer.native {
                 let path = Path::new(socket, candidate.endpoint, candidate.kind, self.rng.u64(), now);
@@ -467,6 +474,7 @@ impl Puncher {
                 native.into_iter().chain(plain)
             })
             .chain(self.hard.as_ref().and_then(HardPunch::poll_timeout))
+            .chain(self.peers.iter().filter_map(|peer| self.relay_due(peer)))
             .min()
     }
 }

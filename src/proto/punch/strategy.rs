@@ -8,10 +8,12 @@ use super::known::Peer;
 use super::schedule::Tempo;
 use crate::proto::NatBehaviour;
 use crate::proto::nat::{Filtering, Mapping, Technique, technique};
-use crate::proto::types::SocketIndex;
+use crate::proto::types::{PathPolicy, PeerId, SocketIndex};
 
 /// How long the peer's word about its NAT is waited for by one who would spoil that NAT's mapping by speaking first.
 const UNKNOWN_PATIENCE: Duration = Duration::from_millis(400);
+/// How long a direct way is looked for before the server is asked to forward.
+const DIRECT_PATIENCE: Duration = Duration::from_secs(2);
 /// How long such a peer is left to find our port before it is sent to all the same.
 const SPOILING_PATIENCE: Duration = Duration::from_millis(1500);
 
@@ -28,7 +30,7 @@ impl Puncher {
     }
 
     /// What a peer says that its NAT does.
-    pub fn set_peer_nat(&mut self, id: crate::proto::PeerId, nat: NatBehaviour) {
+    pub fn set_peer_nat(&mut self, id: PeerId, nat: NatBehaviour) {
         if let Some(position) = self.position_by_id(id) {
             self.peers[position].nat = nat;
         }
@@ -55,6 +57,29 @@ impl Puncher {
         self.released.pop()
     }
 
+    /// The next peer to which the server is to forward: no direct way was found, or none is to be expected.
+    pub fn poll_relay(&mut self, now: Instant) -> Option<PeerId> {
+        let due = |peer: &Peer| self.relay_due(peer).is_some_and(|due| now >= due);
+        let position = self.peers.iter().position(due)?;
+        self.peers[position].relay_asked = true;
+        Some(self.peers[position].listed_id)
+    }
+
+    /// When the server is to be asked to forward to a peer.
+    pub(super) fn relay_due(&self, peer: &Peer) -> Option<Instant> {
+        let nameless = peer.listed_id == PeerId::UNKNOWN || peer.native.is_none();
+        if nameless || peer.relay_asked || peer.plain_listed || peer.is_confirmed_natively() {
+            return None;
+        }
+        let hopeless = || self.nat_is_final && technique(&self.nat, &peer.nat) == Technique::Hopeless;
+        match self.config.paths {
+            PathPolicy::DirectOnly => None,
+            PathPolicy::RelayOnly => Some(peer.known_since),
+            PathPolicy::DirectPreferred if hopeless() => Some(peer.known_since),
+            PathPolicy::DirectPreferred => Some(peer.known_since + DIRECT_PATIENCE),
+        }
+    }
+
     /// Goes on with the attempt that is under way, or begins the next.
     pub(super) fn punch_hard(&mut self, now: Instant) {
         let ended = self.hard.as_ref().is_some_and(|hard| {
@@ -65,7 +90,7 @@ impl Puncher {
             self.hard = None;
             self.release_spares();
         }
-        if self.hard.is_none() && self.nat_is_final {
+        if self.hard.is_none() && self.nat_is_final && self.config.paths != PathPolicy::RelayOnly {
             self.begin_hard(now);
         }
         let mut shots = Vec::new();
@@ -118,8 +143,8 @@ impl Puncher {
     }
 }
 
-fn hard_peer(hard: &Option<HardPunch>) -> crate::proto::PeerId {
-    hard.as_ref().map_or(crate::proto::PeerId::UNKNOWN, |hard| hard.peer)
+fn hard_peer(hard: &Option<HardPunch>) -> PeerId {
+    hard.as_ref().map_or(PeerId::UNKNOWN, |hard| hard.peer)
 }
 
 /// Until when our first packets must not reach the peer. Our port towards it is one that it must find: should ours come

@@ -13,7 +13,7 @@ use crate::proto::discovery::DiscoveryConfig;
 use crate::proto::types::{Candidate, CandidateKind, DialectPolicy, PeerId, SocketIndex, Transmit};
 use crate::proto::wire::{
     Attributes, Challenge, Entry, Leave, Message, Presence, Profile, Refused, RefusedReason, Register,
-    UpdateBlock, plain,
+    RelayRequest, UpdateBlock, plain,
 };
 
 /// Pauses after the first copies of a registration; later ones follow after the configured period.
@@ -180,6 +180,8 @@ impl RendezvousClient {
             Message::PresenceAck(ack) => (ack.token, Some(ack.sequence)),
             // The answer to a datagram that was to die on the way: see `Discovery`.
             Message::MappingReply(reply) => (reply.token, None),
+            Message::RelayGranted(granted) => (granted.token, None),
+            Message::RelayRefused(refused) => (refused.token, None),
             Message::Left(left) => (left.token, Some(left.sequence)),
             Message::Refused(refused) => (refused.token, Some(refused.sequence)),
             _ => return false,
@@ -253,6 +255,15 @@ impl RendezvousClient {
                     *awaited = false;
                     *next = now + *heartbeat;
                 }
+            }
+            Message::RelayGranted(granted) => {
+                let endpoint = SocketAddr::new(self.config.servers[server].1.ip(), granted.port);
+                let (peer, ticket) = (granted.peer, granted.ticket);
+                self.events.push_back(RendezvousEvent::RelayGranted { peer, endpoint, ticket });
+            }
+            Message::RelayRefused(refused) => {
+                let (peer, reason) = (refused.peer, refused.reason);
+                self.events.push_back(RendezvousEvent::RelayRefused { peer, reason });
             }
             Message::Refused(refused) => match refused.reason {
                 Some(RefusedReason::UnknownRegistration) => {
@@ -479,6 +490,12 @@ impl RendezvousClient {
         let (token, sequence) = (self.token, self.sequence);
         let (instance, revision) = (self.instance, self.revision);
         self.send_to_server(Presence { token, handle, sequence, instance, revision, wants_reply }.encode());
+    }
+
+    /// Asks the server to forward between us and a member; what it answers is an event. To be repeated until it does.
+    pub fn request_relay(&mut self, peer: PeerId) {
+        let State::Registered { handle, .. } = self.state else { return };
+        self.send_to_server(RelayRequest { token: self.token, handle, peer }.encode());
     }
 
     /// To the address that answered, or to all as long as none has.

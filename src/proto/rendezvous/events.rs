@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use crate::proto::discovery::DiscoveryConfig;
 use crate::proto::types::{Candidate, DialectPolicy, PeerDialect, PeerId, SocketIndex};
-use crate::proto::wire::{LeaveReason, Profile, RefusedReason};
+use crate::proto::wire::relay::Ticket;
+use crate::proto::wire::{LeaveReason, Profile, RefusedReason, RelayRefusal};
 use crate::proto::{LookupKey, NatBehaviour};
 
-/// What a [`RendezvousClient`] needs to know.
+/// What a [`super::RendezvousClient`] needs to know.
 #[derive(Clone, Debug)]
 pub struct RendezvousConfig {
     /// Names the session to a native server.
@@ -29,7 +30,7 @@ pub struct RendezvousConfig {
     pub enough: usize,
 }
 
-/// What a [`RendezvousClient`] has learned.
+/// What a [`super::RendezvousClient`] has learned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RendezvousEvent {
     /// The server wants our endpoint proven, and says where else it can be asked about it.
@@ -61,6 +62,22 @@ pub enum RendezvousEvent {
     PlainList(Vec<SocketAddr>),
     /// The server speaks native after all: what a plain list named was forged.
     PlainListForged,
+    /// The server forwards between us and a member, for who shows the ticket there.
+    RelayGranted {
+        /// The member.
+        peer: PeerId,
+        /// The server's port for this pair.
+        endpoint: SocketAddr,
+        /// To be shown there.
+        ticket: Ticket,
+    },
+    /// The server does not forward between us and a member.
+    RelayRefused {
+        /// The member.
+        peer: PeerId,
+        /// Why, where that is known here.
+        reason: Option<RelayRefusal>,
+    },
     /// The server does not take us.
     Refused(RefusedReason),
 }

@@ -8,7 +8,7 @@ use crate::proto::cookie::CookieJar;
 use crate::proto::wire::codec::Writer;
 use crate::proto::wire::{
     self, Alternates, Challenge, FilterProbe, Leave, MappingProbe, MappingReply, Message, Presence, Refused,
-    RefusedReason, Register, plain,
+    RefusedReason, Register, RelayRequest, plain,
 };
 use crate::proto::{DialectPolicy, LookupKey, Rng};
 
@@ -21,6 +21,8 @@ pub enum Request<'a> {
     Presence(Presence),
     /// A goodbye.
     Leave(Leave),
+    /// Forwarding between two members.
+    Relay(RelayRequest),
     /// A plain client's session, filed under the lookup key that native clients derive.
     Plain(LookupKey),
 }
@@ -93,6 +95,7 @@ impl Gate {
                 Verdict::AnswerFromElsewhere(probe)
             }
             Ok(Message::Presence(presence)) => Verdict::Admit(Request::Presence(presence)),
+            Ok(Message::RelayRequest(request)) => Verdict::Admit(Request::Relay(request)),
             Ok(Message::Leave(leave)) => Verdict::Admit(Request::Leave(leave)),
             Ok(_) | Err(_) => Verdict::Drop,
         }

@@ -1,6 +1,7 @@
 //! Rendezvous: clients register under a session's lookup key and are told who else is there.
 
 pub mod client;
+mod counters;
 pub mod events;
 pub mod gate;
 mod members;
@@ -8,6 +9,7 @@ mod other_family;
 pub mod shard;
 
 pub use client::RendezvousClient;
+pub use counters::ShardCounters;
 pub use events::{RendezvousConfig, RendezvousEvent};
 pub use gate::{Gate, Request, Verdict};
-pub use shard::{Shard, ShardConfig, ShardCounters};
+pub use shard::{Shard, ShardConfig};

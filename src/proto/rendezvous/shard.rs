@@ -5,14 +5,16 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::counters::ShardCounters;
 use super::gate::Request;
 use super::members::{Member, MemberRef, Members, Push};
 use crate::proto::keys::truncate;
+use crate::proto::relay::Party;
 use crate::proto::wire::codec::{Writer, endpoint_len};
 use crate::proto::wire::plain::push_to_list;
 use crate::proto::wire::{
     LeaveReason, Left, MAX_DATAGRAM, Presence, PresenceAck, Refused, RefusedReason, Register, Registered,
-    UpdateBuilder,
+    RelayRequest, UpdateBuilder,
 };
 use crate::proto::{LookupKey, PeerId, Rng, Route};
 
@@ -54,37 +56,6 @@ impl Default for ShardConfig {
             max_members_per_session: 257,
             max_members: 1 << 16,
         }
-    }
-}
-
-/// What a shard has counted since it was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ShardCounters {
-    /// New native members.
-    pub native_joined: u64,
-    /// New plain members.
-    pub plain_joined: u64,
-    /// Members that said goodbye or were replaced.
-    pub left: u64,
-    /// Members that fell silent.
-    pub expired: u64,
-    /// Requests refused for a limit or a taken peer ID.
-    pub refused: u64,
-    /// Requests that named no living registration of their source.
-    pub unknown: u64,
-    /// Pushes sent again because no acknowledgement came.
-    pub pushes_repeated: u64,
-}
-
-impl std::ops::AddAssign for ShardCounters {
-    fn add_assign(&mut self, other: Self) {
-        self.native_joined += other.native_joined;
-        self.plain_joined += other.plain_joined;
-        self.left += other.left;
-        self.expired += other.expired;
-        self.refused += other.refused;
-        self.unknown += other.unknown;
-        self.pushes_repeated += other.pushes_repeated;
     }
 }
 
@@ -205,6 +176,8 @@ impl Shard {
                 self.leave(now, source, Some(at), leave.token, leave.sequence);
             }
             Request::Plain(key) => self.plain(now, source, *key),
+            // Needs what no shard has: see `relay_parties`.
+            Request::Relay(_) => {}
         }
     }
 
@@ -214,6 +187,21 @@ impl Shard {
             self.remove(now, at, LeaveReason::Goodbye);
         }
         self.reply(source, |writer| Left { token, sequence }.write(writer));
+    }
+
+    /// Between whom a request for forwarding is, with the number of their session; `None` if its sender is no member of
+    /// ours, and one party if the other one is no native member of the same session.
+    pub fn relay_parties(
+        &self,
+        source: SocketAddr,
+        request: &RelayRequest,
+    ) -> Option<(u32, Party, Option<Party>)> {
+        let at = Self::member_of(request.handle);
+        let us = self.members.get(at).filter(|_| self.is_owner(at, source, request.token))?;
+        let party = |member: &Member| Party { peer: member.peer, endpoint: member.endpoint };
+        let other = self.member_by_peer(us.session, request.peer).filter(|other| *other != at);
+        let other = other.and_then(|at| self.members.get(at)).filter(|member| member.push.is_some());
+        Some((self.members.session(us.session).instance, party(us), other.map(party)))
     }
 
     fn is_owner(&self, at: MemberRef, source: SocketAddr, token: u64) -> bool {

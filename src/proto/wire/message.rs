@@ -7,6 +7,7 @@ use super::attributes::Attributes;
 use super::codec::{Malformed, Reader, Writer};
 use super::mapping::{Alternates, FilterProbe, FilterReply, MappingProbe, MappingReply};
 use super::probe::SignedProbe;
+use super::relay::{RelayGranted, RelayRefused, RelayRequest, Ticket};
 use super::update::UpdateBlock;
 use super::{MAGIC, MAX_DATAGRAM, VERSION};
 use crate::proto::cookie::Cookie;
@@ -27,7 +28,12 @@ pub(super) mod kind {
     pub const MAPPING_REPLY: u8 = 0x11;
     pub const FILTER_PROBE: u8 = 0x12;
     pub const FILTER_REPLY: u8 = 0x13;
-    // 0x14..=0x1F: relay; 0x30..=0x3F: secure channel.
+    pub const RELAY_REQUEST: u8 = 0x14;
+    pub const RELAY_GRANTED: u8 = 0x15;
+    pub const RELAY_REFUSED: u8 = 0x16;
+    pub const RELAY_BIND: u8 = 0x17;
+    pub const RELAY_BOUND: u8 = 0x18;
+    // 0x30..=0x3F: secure channel.
     pub const PROBE: u8 = 0x20;
 }
 
@@ -65,6 +71,16 @@ pub enum Message<'a> {
     FilterProbe(FilterProbe),
     /// Server to client.
     FilterReply(FilterReply),
+    /// Client to server.
+    RelayRequest(RelayRequest),
+    /// Server to client.
+    RelayGranted(RelayGranted),
+    /// Server to client.
+    RelayRefused(RelayRefused),
+    /// Client to a relay port.
+    RelayBind(Ticket),
+    /// Relay port to client.
+    RelayBound(Ticket),
     /// Peer to peer.
     Probe(SignedProbe<'a>),
 }
@@ -98,6 +114,11 @@ impl<'a> Message<'a> {
             kind::MAPPING_REPLY => Self::MappingReply(MappingReply::read(&mut reader)?),
             kind::FILTER_PROBE => Self::FilterProbe(FilterProbe::read(&mut reader)?),
             kind::FILTER_REPLY => Self::FilterReply(FilterReply::read(&mut reader)?),
+            kind::RELAY_REQUEST => Self::RelayRequest(RelayRequest::read(&mut reader)?),
+            kind::RELAY_GRANTED => Self::RelayGranted(RelayGranted::read(&mut reader)?),
+            kind::RELAY_REFUSED => Self::RelayRefused(RelayRefused::read(&mut reader)?),
+            kind::RELAY_BIND => Self::RelayBind(reader.array()?),
+            kind::RELAY_BOUND => Self::RelayBound(reader.array()?),
             kind::PROBE => Self::Probe(SignedProbe::read(datagram, reader)?),
             other => return Err(Malformed::Type(other)),
         })

@@ -6,6 +6,7 @@ pub mod mapping;
 pub mod message;
 pub mod plain;
 pub mod probe;
+pub mod relay;
 #[cfg(test)]
 mod tests;
 pub mod update;
@@ -17,6 +18,7 @@ pub use message::{
     Challenge, Leave, Left, Message, Presence, PresenceAck, Refused, RefusedReason, Register, Registered,
 };
 pub use probe::{Probe, ProbeFlags, ProbeKind};
+pub use relay::{RelayGranted, RelayRefusal, RelayRefused, RelayRequest};
 pub use update::{Entry, LeaveReason, UpdateBlock, UpdateBuilder};
 
 /// Every native datagram starts with these bytes. The first lies in 4..=15, which RFC 9443 section 3 leaves

@@ -116,6 +116,14 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
             "filter-reply",
             written(|w| FilterReply { token: TOKEN, sequence: 7, other_address: true }.write(w)),
         ),
+        ("relay-request", RelayRequest { token: TOKEN, handle: 2, peer: OTHER }.encode()),
+        (
+            "relay-granted",
+            written(|w| RelayGranted { token: TOKEN, peer: OTHER, port: 5010, ticket: [0xE5; 16] }.write(w)),
+        ),
+        ("relay-refused", written(|w| RelayRefused::write(w, TOKEN, OTHER, RelayRefusal::Full))),
+        ("relay-bind", relay::encode_relay_bind(&[0xE5; 16])),
+        ("relay-bound", written(|w| relay::write_relay_bound(w, &[0xE5; 16]))),
         (
             "registered",
             written(|w| {
@@ -210,6 +218,7 @@ fn a_challenge_is_never_longer_than_the_registration_it_answers() {
     assert!(examples["left"].len() <= examples["leave"].len());
     let reply = written(|w| MappingReply { token: 1, sequence: 1, observed }.write(w));
     assert!(reply.len() <= examples["mapping-probe"].len());
+    assert!(examples["relay-bound"].len() <= examples["relay-bind"].len());
     assert!(examples["filter-reply"].len() <= examples["filter-probe"].len());
 }
 

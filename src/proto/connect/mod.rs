@@ -1,19 +1,24 @@
 //! One call of `connect`: rendezvous and punching together, until enough holes are open or time is up.
 
+mod paths;
+mod types;
+
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::discovery::Discovery;
-use super::punch::{PeerStatus, Progress, PunchConfig, PunchCounters, Puncher};
-use super::rendezvous::{RendezvousClient, RendezvousConfig, RendezvousEvent};
-use super::types::{
-    Candidate, CandidateKind, DialectPolicy, LocalSockets, PeerDialect, PeerId, SocketIndex, Techniques,
-    Transmit,
+use crate::proto::discovery::Discovery;
+use crate::proto::punch::{PeerStatus, Progress, PunchConfig, Puncher};
+use crate::proto::relayed::RelayedPairs;
+use crate::proto::rendezvous::{RendezvousClient, RendezvousConfig, RendezvousEvent};
+use crate::proto::types::{
+    Candidate, CandidateKind, DialectPolicy, PathPolicy, PeerDialect, PeerId, SocketIndex, Transmit,
 };
-use super::wire::plain::Signal;
-use super::wire::{Message, Profile, RefusedReason, is_native};
-use super::{NatBehaviour, Rng, SessionId, SessionKeys};
+use crate::proto::wire::plain::Signal;
+use crate::proto::wire::{Message, Profile, RefusedReason, is_native};
+use crate::proto::{Rng, SessionKeys};
+
+pub use self::types::{ConnectConfig, ConnectCounters, ConnectEvent, Disposition, Outcome, Unreachable};
 
 /// With enough holes open, how long others that are known are waited for: they may count on us, too.
 const SILENT_GRACE: Duration = Duration::from_millis(80);
@@ -21,104 +26,6 @@ const SILENT_GRACE: Duration = Duration::from_millis(80);
 const STRAGGLER_GRACE: Duration = Duration::from_millis(100);
 /// How long signs that the server is no good are not believed: it may be starting, and such signs can be forged.
 const NO_SERVICE_PATIENCE: Duration = Duration::from_secs(2);
-
-/// What a [`Connect`] needs to know.
-#[derive(Clone, Debug)]
-pub struct ConnectConfig {
-    /// What the peers share.
-    pub id: SessionId,
-    /// How many holes are wanted, at least 1.
-    pub expected: usize,
-    /// Which dialects may be spoken.
-    pub policy: DialectPolicy,
-    /// Longest pause between two unanswered requests to the server.
-    pub server_retry: Duration,
-    /// Longest pause between two probes of a path; half as much again where the peer may be an existing plain tool.
-    pub peer_retry: Duration,
-    /// In total; `None` for ever.
-    pub timeout: Option<Duration>,
-    /// What is sent from.
-    pub sockets: LocalSockets,
-    /// Addresses of the one server. Empty: punch `peers` only.
-    pub servers: Vec<SocketAddr>,
-    /// Endpoints of peers that are known already.
-    pub peers: Vec<SocketAddr>,
-    /// Peers whose holes an earlier call on the same sockets has opened, as [`Connect::peers`] described them then.
-    pub resumed: Vec<PeerStatus>,
-    /// Our own addresses, told to native peers.
-    pub host_candidates: Vec<SocketAddr>,
-    /// What may be done beside probing known endpoints.
-    pub techniques: Techniques,
-}
-
-/// How the network says that nobody is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unreachable {
-    /// The host is there, but nothing listens on the port.
-    PortClosed,
-    /// The host or its network cannot be reached.
-    NoRoute,
-}
-
-/// How the call ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Enough holes are open.
-    Complete,
-    /// Time is up and the server never answered.
-    ServerSilent,
-    /// The network says that there is no such server.
-    ServerUnreachable(Unreachable),
-    /// The server does not take us.
-    ServerRefused(RefusedReason),
-    /// The server answers in a dialect that the policy rules out.
-    DialectMismatch,
-    /// Time is up and the server named too few peers.
-    TimedOutWaiting,
-    /// Time is up and too few of the peers were reached.
-    TimedOutPunching,
-}
-
-/// What happened, for those who watch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ConnectEvent {
-    /// The server keeps us under this endpoint of ours.
-    Registered(SocketAddr),
-    /// What our NAT does has been found out.
-    NatKnown(NatBehaviour),
-    /// A peer became known.
-    Found(PeerId),
-    /// A plain server's list.
-    PlainList(usize),
-    /// A peer said goodbye or fell silent.
-    Gone(PeerId),
-    /// The call is over.
-    Finished(Outcome),
-}
-
-/// Whose a datagram was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Disposition {
-    /// The library's own; it has been dealt with.
-    Control,
-    /// The application's, from a peer: it belongs to the caller.
-    Data,
-    /// Nobody's: counted, to be dropped.
-    Stranger,
-}
-
-/// What has been dropped or counted otherwise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ConnectCounters {
-    /// About probes.
-    pub punch: PunchCounters,
-    /// Datagrams from the server's address that made no sense.
-    pub server_dropped: u64,
-    /// Native datagrams from elsewhere that are malformed or no probes.
-    pub malformed: u64,
-    /// Datagrams from sources that are no peer's.
-    pub strangers: u64,
-}
 
 /// Whom a call with enough open holes waits for.
 #[derive(Clone, Copy, Debug)]
@@ -144,6 +51,9 @@ pub struct Connect {
     /// Whether our NAT is to be looked at, and how that goes.
     diagnosis: bool,
     discovery: Option<Discovery>,
+    /// Which paths are good enough, and those that the server forwards on.
+    paths: PathPolicy,
+    relayed: RelayedPairs,
     stragglers: Stragglers,
     /// What the first signs say is wrong with the server, as long as it has not answered.
     no_service: Option<(Outcome, Instant)>,
@@ -165,6 +75,8 @@ impl Connect {
             policy: config.policy,
             sockets: config.sockets,
             techniques: config.techniques,
+            // Without a server nobody forwards.
+            paths: if config.servers.is_empty() { PathPolicy::DirectOnly } else { config.paths },
             safe_ttl: None,
         };
         let mut puncher = Puncher::new(punch, rng.fork());
@@ -204,6 +116,8 @@ impl Connect {
             profile,
             diagnosis: config.techniques.diagnosis,
             discovery: None,
+            paths: config.paths,
+            relayed: RelayedPairs::new(config.sockets),
             stragglers: Stragglers::NotYet,
             no_service: None,
             outcome: None,
@@ -268,8 +182,14 @@ impl Connect {
         }
         if is_native(datagram) {
             match Message::parse(datagram) {
+                Ok(Message::Probe(_))
+                    if self.paths == PathPolicy::RelayOnly && !self.relayed.is_relay(source) =>
+                {
+                    self.counters.strangers += 1;
+                }
                 Ok(Message::Probe(signed)) => self.puncher.handle_probe(now, socket, source, &signed),
                 Ok(message) if self.discover(now, source, &message) => {}
+                Ok(message) if self.handle_relay_port(now, source, &message) => {}
                 Ok(_) | Err(_) => self.counters.malformed += 1,
             }
             return Disposition::Control;
@@ -282,52 +202,17 @@ impl Connect {
         if self.puncher.handle_data(now, socket, source) { Disposition::Data } else { Disposition::Stranger }
     }
 
-    /// Takes what the server's further ports say of our NAT.
-    fn discover(&mut self, now: Instant, source: SocketAddr, message: &Message<'_>) -> bool {
-        let Some(discovery) = self.discovery.as_mut().filter(|discovery| !discovery.is_done()) else {
-            // Late repetitions of answers that have been counted.
-            return matches!(message, Message::MappingReply(_) | Message::FilterReply(_))
-                && self.discovery.is_some();
-        };
-        let understood = match message {
-            Message::MappingReply(reply) => discovery.handle_mapping(now, source, reply),
-            Message::FilterReply(reply) => discovery.handle_filter(now, source, reply),
-            _ => false,
-        };
-        if understood {
-            self.note_nat(now);
-        }
-        understood
-    }
-
-    /// Uses what is known of our NAT by now, and tells the others once that is all.
-    fn note_nat(&mut self, now: Instant) {
-        let Some(discovery) = &self.discovery else { return };
-        let nat = discovery.behaviour();
-        let is_final = discovery.is_done();
-        self.puncher.set_nat(now, nat, is_final);
-        if is_final && let Some(rendezvous) = &mut self.rendezvous {
-            self.events.push_back(ConnectEvent::NatKnown(nat));
-            self.profile.nat = Some(nat);
-            rendezvous.set_profile(now, self.profile.clone());
-            rendezvous.handle_timeout(now);
-        }
-    }
-
     fn drain_rendezvous(&mut self, now: Instant) {
         while let Some(event) = self.rendezvous.as_mut().and_then(RendezvousClient::poll_event) {
             match event {
                 RendezvousEvent::Registered { observed } => {
                     self.events.push_back(ConnectEvent::Registered(observed));
                 }
-                RendezvousEvent::Challenged(mut config) => {
-                    let useful = config.server.is_ipv4() && config.alternates.ports().next().is_some();
-                    if useful && self.diagnosis && self.discovery.is_none() {
-                        let hosts = self.profile.candidates.iter().map(|candidate| candidate.endpoint);
-                        config.local = hosts.into_iter().find(SocketAddr::is_ipv4);
-                        self.discovery = Some(Discovery::new(config, now));
-                    }
+                RendezvousEvent::Challenged(config) => self.begin_discovery(now, config),
+                RendezvousEvent::RelayGranted { peer, endpoint, ticket } => {
+                    self.relayed.handle_granted(now, peer, endpoint, ticket);
                 }
+                RendezvousEvent::RelayRefused { peer, reason } => self.relayed.handle_refused(peer, reason),
                 RendezvousEvent::Joined { peer, dialect, candidates, nat } => {
                     self.events.push_back(ConnectEvent::Found(peer));
                     self.puncher.add_peer(now, peer, dialect, &candidates);
@@ -336,6 +221,7 @@ impl Connect {
                 RendezvousEvent::Left { peer, .. } => {
                     self.events.push_back(ConnectEvent::Gone(peer));
                     self.puncher.note_gone(now, peer);
+                    self.relayed.remove(peer);
                 }
                 RendezvousEvent::PlainListForged => self.puncher.forget_plain_list(),
                 RendezvousEvent::PlainList(list) => {
@@ -354,20 +240,13 @@ impl Connect {
         }
         // What has just become known is probed now, not at the next tick.
         self.puncher.handle_timeout(now);
+        self.relay(now);
     }
 
     /// The network says that nobody is at `destination`.
     pub fn handle_unreachable(&mut self, now: Instant, destination: SocketAddr, how: Unreachable) {
         if self.rendezvous.as_ref().is_some_and(|rendezvous| rendezvous.is_server_address(destination)) {
             self.note_no_service(now, Outcome::ServerUnreachable(how));
-        }
-    }
-
-    /// A router says that a datagram of ours had passed as many others as it was allowed to.
-    pub fn handle_time_exceeded(&mut self, router: IpAddr, payload: &[u8]) {
-        let Some(discovery) = &mut self.discovery else { return };
-        if discovery.handle_time_exceeded(router, payload) {
-            self.puncher.set_safe_ttl(discovery.safe_ttl());
         }
     }
 
@@ -401,6 +280,7 @@ impl Connect {
             }
         }
         self.puncher.handle_timeout(now);
+        self.relay(now);
         self.progress(now);
         if self.outcome.is_none() && self.deadline.is_some_and(|deadline| now >= deadline) {
             self.time_is_up(now);
@@ -461,24 +341,6 @@ impl Connect {
         }
     }
 
-    /// How many further IPv4 sockets are wanted, on ports of the system's choice; to be asked for after every call that
-    /// takes `&mut self`, and to be answered by [`Self::give_sockets`].
-    #[must_use]
-    pub fn wants_sockets(&self) -> Option<usize> {
-        self.puncher.wants_sockets().filter(|_| self.outcome.is_none())
-    }
-
-    /// As many of the sockets that were wanted as could be opened.
-    pub fn give_sockets(&mut self, now: Instant, sockets: &[SocketIndex]) {
-        self.puncher.give_sockets(now, sockets);
-    }
-
-    /// The next of those sockets that is to be closed.
-    #[must_use]
-    pub fn poll_released(&mut self) -> Option<SocketIndex> {
-        self.puncher.poll_released()
-    }
-
     /// The next datagram to send; to be asked for after every call that takes `&mut self`.
     #[must_use]
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
@@ -486,6 +348,7 @@ impl Connect {
         self.puncher
             .poll_transmit()
             .or_else(|| self.rendezvous.as_mut().and_then(RendezvousClient::poll_transmit))
+            .or_else(|| self.relayed.poll_transmit())
             .or_else(|| self.discovery.as_mut().and_then(Discovery::poll_transmit))
     }
 
@@ -507,7 +370,8 @@ impl Connect {
             Stragglers::Known { until } | Stragglers::Heard { until } => Some(until),
         };
         let discovery = self.discovery.as_ref().and_then(Discovery::poll_timeout);
-        let own = [rendezvous, discovery, self.puncher.poll_timeout(), self.deadline, stragglers];
-        own.into_iter().flatten().min()
+        let paths = [discovery, self.relayed.poll_timeout(), self.puncher.poll_timeout()];
+        let own = paths.into_iter().chain([rendezvous, self.deadline, stragglers]);
+        own.flatten().min()
     }
 }

@@ -1,0 +1,119 @@
+//! Ways to the peers beside the endpoints that the server names: what our NAT does, further sockets, forwarding.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use super::{Connect, ConnectEvent};
+use crate::proto::discovery::{Discovery, DiscoveryConfig};
+use crate::proto::relayed::RelayedEvent;
+use crate::proto::types::{Candidate, CandidateKind, PeerDialect, SocketIndex};
+use crate::proto::wire::Message;
+
+impl Connect {
+    /// The server tells where else it can be asked about our NAT.
+    pub(super) fn begin_discovery(&mut self, now: Instant, mut config: DiscoveryConfig) {
+        let useful = config.server.is_ipv4() && config.alternates.ports().next().is_some();
+        if useful && self.diagnosis && self.discovery.is_none() {
+            let hosts = self.profile.candidates.iter().map(|candidate| candidate.endpoint);
+            config.local = hosts.into_iter().find(SocketAddr::is_ipv4);
+            self.discovery = Some(Discovery::new(config, now));
+        }
+    }
+
+    /// Takes what the server's further ports say of our NAT.
+    pub(super) fn discover(&mut self, now: Instant, source: SocketAddr, message: &Message<'_>) -> bool {
+        let Some(discovery) = self.discovery.as_mut().filter(|discovery| !discovery.is_done()) else {
+            // Late repetitions of answers that have been counted.
+            return matches!(message, Message::MappingReply(_) | Message::FilterReply(_))
+                && self.discovery.is_some();
+        };
+        let understood = match message {
+            Message::MappingReply(reply) => discovery.handle_mapping(now, source, reply),
+            Message::FilterReply(reply) => discovery.handle_filter(now, source, reply),
+            _ => false,
+        };
+        if understood {
+            self.note_nat(now);
+        }
+        understood
+    }
+
+    /// Uses what is known of our NAT by now, and tells the others once that is all.
+    pub(super) fn note_nat(&mut self, now: Instant) {
+        let Some(discovery) = &self.discovery else { return };
+        let nat = discovery.behaviour();
+        let is_final = discovery.is_done();
+        self.puncher.set_nat(now, nat, is_final);
+        if is_final && let Some(rendezvous) = &mut self.rendezvous {
+            self.events.push_back(ConnectEvent::NatKnown(nat));
+            self.profile.nat = Some(nat);
+            rendezvous.set_profile(now, self.profile.clone());
+            rendezvous.handle_timeout(now);
+        }
+    }
+
+    /// A router says that a datagram of ours had passed as many others as it was allowed to.
+    pub fn handle_time_exceeded(&mut self, router: IpAddr, payload: &[u8]) {
+        let Some(discovery) = &mut self.discovery else { return };
+        if discovery.handle_time_exceeded(router, payload) {
+            self.puncher.set_safe_ttl(discovery.safe_ttl());
+        }
+    }
+
+    /// Asks for forwarding where no direct way is to be expected any more, and uses what is granted.
+    pub(super) fn relay(&mut self, now: Instant) {
+        while let Some(peer) = self.puncher.poll_relay(now) {
+            self.relayed.add(now, peer);
+        }
+        let rendezvous = &mut self.rendezvous;
+        self.relayed.handle_timeout(now, |peer| {
+            if let Some(rendezvous) = rendezvous {
+                rendezvous.request_relay(peer);
+            }
+        });
+        while let Some(event) = self.relayed.poll_event() {
+            match event {
+                RelayedEvent::Bound(peer, endpoint) => {
+                    self.events.push_back(ConnectEvent::Relayed(peer, endpoint));
+                    let candidate = Candidate { kind: CandidateKind::Relayed, endpoint };
+                    self.puncher.add_peer(now, peer, PeerDialect::Native, &[candidate]);
+                    self.puncher.handle_timeout(now);
+                }
+                RelayedEvent::Refused(peer, reason) => {
+                    self.events.push_back(ConnectEvent::NotRelayed(peer, reason));
+                }
+            }
+        }
+    }
+
+    /// Takes a relay port's word; `false` if it is none of ours.
+    pub(super) fn handle_relay_port(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        message: &Message<'_>,
+    ) -> bool {
+        let Message::RelayBound(ticket) = message else { return false };
+        let ours = self.relayed.handle_bound(now, source, ticket);
+        self.relay(now);
+        ours
+    }
+
+    /// How many further IPv4 sockets are wanted, on ports of the system's choice; to be asked for after every call that
+    /// takes `&mut self`, and to be answered by [`Self::give_sockets`].
+    #[must_use]
+    pub fn wants_sockets(&self) -> Option<usize> {
+        self.puncher.wants_sockets().filter(|_| self.outcome.is_none())
+    }
+
+    /// As many of the sockets that were wanted as could be opened.
+    pub fn give_sockets(&mut self, now: Instant, sockets: &[SocketIndex]) {
+        self.puncher.give_sockets(now, sockets);
+    }
+
+    /// The next of those sockets that is to be closed.
+    #[must_use]
+    pub fn poll_released(&mut self) -> Option<SocketIndex> {
+        self.puncher.poll_released()
+    }
+}

@@ -1,0 +1,32 @@
+//! What a shard counts.
+
+/// What a shard has counted since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShardCounters {
+    /// New native members.
+    pub native_joined: u64,
+    /// New plain members.
+    pub plain_joined: u64,
+    /// Members that said goodbye or were replaced.
+    pub left: u64,
+    /// Members that fell silent.
+    pub expired: u64,
+    /// Requests refused for a limit or a taken peer ID.
+    pub refused: u64,
+    /// Requests that named no living registration of their source.
+    pub unknown: u64,
+    /// Pushes sent again because no acknowledgement came.
+    pub pushes_repeated: u64,
+}
+
+impl std::ops::AddAssign for ShardCounters {
+    fn add_assign(&mut self, other: Self) {
+        self.native_joined += other.native_joined;
+        self.plain_joined += other.plain_joined;
+        self.left += other.left;
+        self.expired += other.expired;
+        self.refused += other.refused;
+        self.unknown += other.unknown;
+        self.pushes_repeated += other.pushes_repeated;
+    }
+}
