@@ -15,6 +15,7 @@ pub mod cookie;
 pub mod discovery;
 pub mod keys;
 pub mod nat;
+pub mod portmap;
 pub mod punch;
 pub mod relay;
 pub mod relayed;
