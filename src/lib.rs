@@ -20,6 +20,7 @@ pub mod server;
 
 pub use client::{Canceller, Client, EarlyDatagram, Peer, generate_session_id};
 pub use error::{Error, ErrorKind};
+pub use net::portmap;
 pub use proto::wire::is_control_packet;
 pub use proto::{CandidateKind, DialectPolicy, PathPolicy, Techniques};
 pub use server::{Server, ServerConfig};

@@ -7,6 +7,7 @@ pub(crate) mod batch;
 #[cfg(target_os = "linux")]
 mod pktinfo;
 pub(crate) mod poll;
+pub mod portmap;
 pub(crate) mod resolve;
 pub(crate) mod udp;
 pub(crate) mod waker;

@@ -4,10 +4,36 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
+/// What to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interest {
+    Readable,
+    #[cfg_attr(not(feature = "upnp"), expect(dead_code, reason = "only UPnP's connections wait for that"))]
+    Writable,
+}
+
 /// Waits until one of `fds` is readable (or has an error to tell) or `until` is reached; says which are.
 pub(crate) fn wait_readable(fds: &[BorrowedFd<'_>], until: Option<Instant>) -> io::Result<Vec<bool>> {
-    let mut polled: Vec<libc::pollfd> =
-        fds.iter().map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 }).collect();
+    let polled = fds.iter().map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 });
+    wait(polled.collect(), until)
+}
+
+/// The same with an interest for each.
+pub(crate) fn wait_ready(
+    fds: &[(BorrowedFd<'_>, Interest)],
+    until: Option<Instant>,
+) -> io::Result<Vec<bool>> {
+    let polled = fds.iter().map(|(fd, interest)| {
+        let events = match interest {
+            Interest::Readable => libc::POLLIN,
+            Interest::Writable => libc::POLLOUT,
+        };
+        libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 }
+    });
+    wait(polled.collect(), until)
+}
+
+fn wait(mut polled: Vec<libc::pollfd>, until: Option<Instant>) -> io::Result<Vec<bool>> {
     let timeout = until.map_or(-1, |until| {
         let rest = until.saturating_duration_since(Instant::now());
         // Rounded up: waking too early would only spin.
@@ -22,7 +48,7 @@ pub(crate) fn wait_readable(fds: &[BorrowedFd<'_>], until: Option<Instant>) -> i
         if error.kind() != io::ErrorKind::Interrupted {
             return Err(error);
         }
-        return Ok(vec![false; fds.len()]);
+        return Ok(vec![false; polled.len()]);
     }
     Ok(polled.iter().map(|fd| fd.revents != 0).collect())
 }
