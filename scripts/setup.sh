@@ -3,6 +3,8 @@
 set -euo pipefail
 
 missing=()
+# Daemons lie where a plain user's PATH does not lead.
+PATH=$PATH:/usr/sbin:/sbin
 need() { command -v "$1" >/dev/null 2>&1 || missing+=("$2"); }
 need gcc gcc
 need g++ g++
@@ -13,6 +15,8 @@ need cmake cmake
 need valgrind valgrind
 need ip iproute2
 need nft nftables
+# The daemon alone: the package `miniupnpd` would run it as a service.
+need miniupnpd miniupnpd-nftables
 need nm binutils
 need shellcheck shellcheck
 # C#'s compiler and runtime; the runtime's package brings the few assemblies that are needed.

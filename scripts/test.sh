@@ -48,7 +48,7 @@ count_ok() { awk '/^ok - / { p++ } /^not ok - / { f++ } /^skipped: / { s++ } END
 # Whether a module needs a newer Go than there is and can be fetched.
 needs_newer_go() { ! (cd "$1" && timeout 120 go list -m >/dev/null 2>&1); }
 
-part "Rust and C (cargo test)" count_cargo 600 cargo test --locked --features test-panic -- --show-output
+part "Rust and C (cargo test)" count_cargo 600 cargo test --locked --features test-panic,upnp -- --show-output
 part "Rust documentation examples" count_cargo 120 cargo test --locked --doc
 part "lean library (no default features)" count_cargo 300 cargo test --locked --no-default-features --lib
 
@@ -97,6 +97,10 @@ if [ "$(id -u)" -eq 0 ]; then
     cc -std=c99 -D_POSIX_C_SOURCE=200809L -O2 -Iinclude tests/c/timed_connect.c -o "$log/bin/timed_connect" \
         -Lbuild/lib -lholepunch
     cp -L build/lib/libholepunch.so.* "$log/bin/"
+    # With UPnP, which the library itself is built without, and therefore apart from it.
+    if cargo build --locked --quiet --features upnp --example portmap; then
+        cp "${CARGO_TARGET_DIR:-target}/debug/examples/portmap" "$log/bin/"
+    fi
     excused=
     if command -v go >/dev/null 2>&1; then
         for example in chat quic; do
