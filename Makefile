@@ -26,7 +26,7 @@ setup: ## install the Debian packages that tests and demo need (as root; otherwi
 	@scripts/setup.sh
 
 build: ## build the library, hp-server and the C examples (release)
-	$(CARGO) build --release --locked
+	@CARGO='$(CARGO)' scripts/build.sh
 	@mkdir -p build/lib build/bin
 	@ln -sf ../../target/release/libholepunch.so build/lib/libholepunch.so.$(ABI)
 	@ln -sf libholepunch.so.$(ABI) build/lib/libholepunch.so

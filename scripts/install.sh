@@ -125,7 +125,7 @@ build() {
     local -a command
     read -ra command <<<"$cargo"
     if command -v "${command[0]}" >/dev/null 2>&1; then
-        (cd "$root" && "${command[@]}" build --release --locked) >&2 || die "the build failed"
+        CARGO=$cargo "$root/scripts/build.sh" >&2 || die "the build failed"
     elif [ -e "$out/libholepunch.so" ]; then
         # `make build`, then `sudo make install`, where root has no cargo.
         echo "install: $cargo not found; installing what has been built" >&2

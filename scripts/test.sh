@@ -48,7 +48,7 @@ count_ok() { awk '/^ok - / { p++ } /^not ok - / { f++ } /^skipped: / { s++ } END
 # Whether a module needs a newer Go than there is and can be fetched.
 needs_newer_go() { ! (cd "$1" && timeout 120 go list -m >/dev/null 2>&1); }
 
-part "Rust and C (cargo test)" count_cargo 600 cargo test --locked --features test-panic,upnp -- --show-output
+part "Rust and C (cargo test)" count_cargo 600 cargo test --locked --features test-panic -- --show-output
 part "Rust documentation examples" count_cargo 120 cargo test --locked --doc
 part "lean library (no default features)" count_cargo 300 cargo test --locked --no-default-features --lib
 
@@ -98,7 +98,7 @@ if [ "$(id -u)" -eq 0 ]; then
         -Lbuild/lib -lholepunch
     cp -L build/lib/libholepunch.so.* "$log/bin/"
     # With UPnP, which the library itself is built without, and therefore apart from it.
-    if cargo build --locked --quiet --features upnp --example portmap; then
+    if cargo build --locked --quiet --example portmap; then
         cp "${CARGO_TARGET_DIR:-target}/debug/examples/portmap" "$log/bin/"
     fi
     excused=

@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
-use std::time::Instant;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::{EARLY_OVERHEAD, EarlyDatagram, MAX_EARLY_BYTES, Shared};
 use crate::net::poll::wait_readable;
+use crate::net::portmap::{self, PortMapper};
 #[cfg(target_os = "linux")]
 use crate::net::udp::Report;
 use crate::net::udp::{UdpEndpoint, unreachable_kind};
@@ -15,6 +17,8 @@ use crate::proto::{Connect, ConnectEvent, Disposition, SocketIndex, Transmit};
 
 /// Datagrams that are read from one socket before time and the other sockets get their turn.
 const MAX_READS_PER_TURN: usize = 64;
+/// How long a router may take to close what it has opened for nothing.
+const RELEASE_PATIENCE: Duration = Duration::from_millis(20);
 /// Largest UDP payload.
 const MAX_UDP_PAYLOAD: usize = 65_535;
 
@@ -33,11 +37,27 @@ pub(super) struct Run<'a> {
     buffer: Vec<u8>,
     early: VecDeque<EarlyDatagram>,
     early_bytes: usize,
+    mapper: Option<PortMapper>,
 }
 
 impl<'a> Run<'a> {
     pub(super) fn new(sockets: &'a mut Vec<Option<UdpEndpoint>>, shared: &'a Shared) -> Self {
-        Self { sockets, shared, buffer: vec![0; MAX_UDP_PAYLOAD], early: VecDeque::new(), early_bytes: 0 }
+        Self {
+            sockets,
+            shared,
+            buffer: vec![0; MAX_UDP_PAYLOAD],
+            early: VecDeque::new(),
+            early_bytes: 0,
+            mapper: None,
+        }
+    }
+
+    /// What the router has opened stays open for its lifetime if the holes are, for one of them may lead through it; else it
+    /// is closed, as far as that takes no time.
+    pub(super) fn end_mapping(&mut self, keep: bool) {
+        if let Some(mapper) = self.mapper.take().filter(|_| !keep) {
+            mapper.release(RELEASE_PATIENCE);
+        }
     }
 
     /// Datagrams of the application's that came too early.
@@ -51,6 +71,7 @@ impl<'a> Run<'a> {
         self.sockets.iter().flatten().for_each(|socket| socket.report_unreachable(true));
         loop {
             self.provide_sockets(connect);
+            self.provide_mapping(connect);
             self.transmit(connect);
             while let Some(event) = connect.poll_event() {
                 log_event(&event);
@@ -98,6 +119,34 @@ impl<'a> Run<'a> {
         }
         while let Some(socket) = connect.poll_released() {
             self.sockets[usize::from(socket.0)] = None;
+        }
+    }
+
+    /// Has the router open a port, where the machine wants that, and says which it is.
+    fn provide_mapping(&mut self, connect: &mut Connect) {
+        if connect.wants_port_mapping(Instant::now()) {
+            let socket = self.sockets.iter().flatten().find(|socket| socket.takes_ipv4());
+            let local = socket.and_then(|socket| socket.local_address().ok());
+            let options = local.map(|local| match local {
+                SocketAddr::V4(_) => portmap::Options::new(local),
+                SocketAddr::V6(_) => portmap::Options::new((Ipv4Addr::UNSPECIFIED, local.port()).into()),
+            });
+            let started = options
+                .map(|options| PortMapper::start_waking(&options, Some(Arc::clone(&self.shared.waker))));
+            match started {
+                Some(Ok(mapper)) => self.mapper = Some(mapper),
+                Some(Err(error)) => log::debug!(target: "holepunch::client", "no port mapping: {error}"),
+                None => {}
+            }
+        }
+        let Some(mapper) = &self.mapper else { return };
+        while let Some(event) = mapper.try_recv() {
+            log::debug!(target: "holepunch::client", "port mapping: {event:?}");
+            if let portmap::Event::Mapped(mapped) = event
+                && mapped.is_public()
+            {
+                connect.add_mapped(Instant::now(), mapped.external);
+            }
         }
     }
 

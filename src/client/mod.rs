@@ -343,6 +343,7 @@ impl Client {
         let mut connect = Connect::new(config, seed, now);
         let mut run = Run::new(&mut self.sockets, &self.shared);
         let ended = run.until_ended(&mut connect);
+        run.end_mapping(matches!(ended, Ok(Ended::With(Outcome::Complete))));
         self.early = run.into_early();
         self.counters = connect.counters();
         let ended = ended.map_err(|error| {

@@ -154,11 +154,13 @@ pub struct Techniques {
     pub prediction: bool,
     /// Where a NAT chooses ports at random, open up to 256 sockets on one side and probe up to 1024 ports from the other.
     pub many_sockets: bool,
+    /// Where that could help, have our router open a port for us (PCP, NAT-PMP, UPnP-IGD).
+    pub port_mapping: bool,
 }
 
 impl Default for Techniques {
     fn default() -> Self {
-        Self { diagnosis: true, low_ttl: true, prediction: true, many_sockets: true }
+        Self { diagnosis: true, low_ttl: true, prediction: true, many_sockets: true, port_mapping: true }
     }
 }
 

@@ -51,6 +51,8 @@ pub struct Connect {
     /// Whether our NAT is to be looked at, and how that goes.
     diagnosis: bool,
     discovery: Option<Discovery>,
+    /// Whether our router has been asked to open a port; `None` if it must not be.
+    port_mapping: Option<bool>,
     /// Which paths are good enough, and those that the server forwards on.
     paths: PathPolicy,
     relayed: RelayedPairs,
@@ -116,6 +118,8 @@ impl Connect {
             profile,
             diagnosis: config.techniques.diagnosis,
             discovery: None,
+            port_mapping: (config.techniques.port_mapping && config.paths != PathPolicy::RelayOnly)
+                .then_some(false),
             paths: config.paths,
             relayed: RelayedPairs::new(config.sockets),
             stragglers: Stragglers::NotYet,

@@ -60,6 +60,29 @@ impl Connect {
         }
     }
 
+    /// Whether our router should open a port for us now; asked for once. Where probing works without, no router is bothered.
+    #[must_use]
+    pub fn wants_port_mapping(&mut self, now: Instant) -> bool {
+        let wanted = self.port_mapping == Some(false) && self.puncher.could_use_mapping(now);
+        if wanted {
+            self.port_mapping = Some(true);
+        }
+        wanted && self.outcome.is_none()
+    }
+
+    /// Our router has opened this endpoint for us: the peers are told.
+    pub fn add_mapped(&mut self, now: Instant, endpoint: SocketAddr) {
+        let candidate = Candidate { kind: CandidateKind::Mapped, endpoint };
+        if self.profile.candidates.contains(&candidate) || self.outcome.is_some() {
+            return;
+        }
+        self.profile.candidates.push(candidate);
+        if let Some(rendezvous) = &mut self.rendezvous {
+            rendezvous.set_profile(now, self.profile.clone());
+            rendezvous.handle_timeout(now);
+        }
+    }
+
     /// Asks for forwarding where no direct way is to be expected any more, and uses what is granted.
     pub(super) fn relay(&mut self, now: Instant) {
         while let Some(peer) = self.puncher.poll_relay(now) {

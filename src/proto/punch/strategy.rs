@@ -12,6 +12,8 @@ use crate::proto::types::{PathPolicy, PeerId, SocketIndex};
 
 /// How long the peer's word about its NAT is waited for by one who would spoil that NAT's mapping by speaking first.
 const UNKNOWN_PATIENCE: Duration = Duration::from_millis(400);
+/// How long a peer is missed before our router is asked to open a port.
+const MAPPING_PATIENCE: Duration = Duration::from_millis(400);
 /// How long a direct way is looked for before the server is asked to forward.
 const DIRECT_PATIENCE: Duration = Duration::from_secs(2);
 /// How long such a peer is left to find our port before it is sent to all the same.
@@ -55,6 +57,16 @@ impl Puncher {
     #[must_use]
     pub fn poll_released(&mut self) -> Option<SocketIndex> {
         self.released.pop()
+    }
+
+    /// Whether a port that our router opens for us could help: our NAT gives each peer another one, or somebody has not been
+    /// heard for a while.
+    pub fn could_use_mapping(&self, now: Instant) -> bool {
+        let mut missed = self
+            .peers
+            .iter()
+            .filter(|peer| peer.native.is_some() && !peer.plain_listed && !peer.is_confirmed_natively());
+        missed.any(|peer| self.nat.is_symmetric() || now >= peer.known_since + MAPPING_PATIENCE)
     }
 
     /// The next peer to which the server is to forward: no direct way was found, or none is to be expected.
