@@ -15,7 +15,8 @@ fn main() {
 
 /// The files of the ABI, in the order in which a reader wants to meet them.
 #[cfg(feature = "codegen")]
-const PARTS: [&str; 8] = ["version", "status", "error", "address", "peer", "log", "client", "server"];
+const PARTS: [&str; 10] =
+    ["version", "status", "error", "address", "peer", "log", "client", "paths", "server", "server_paths"];
 
 #[cfg(feature = "codegen")]
 fn write_header() {

@@ -18,9 +18,11 @@ mod net;
 pub mod proto;
 pub mod server;
 
-pub use client::{Canceller, Client, EarlyDatagram, Peer, generate_session_id};
+pub use client::{Canceller, Client, EarlyDatagram, NatCheck, NatReport, Peer, generate_session_id};
 pub use error::{Error, ErrorKind};
 pub use net::portmap;
+pub use proto::nat::{Allocation, Filtering, Mapping, NatBehaviour};
+pub use proto::punch::{Attempt, Cause, PunchReport};
 pub use proto::wire::is_control_packet;
 pub use proto::{CandidateKind, DialectPolicy, PathPolicy, Techniques};
 pub use server::{Server, ServerConfig};

@@ -66,6 +66,10 @@
 /* How a struct with struct_size is initialised. */
 #define HP_ERROR_INIT { sizeof(hp_error), 0, 0, { 0 } }
 #define HP_PEER_INIT { sizeof(hp_peer), 0, { 0, 0, 0, { 0 } }, 0, 0, 0, 0 }
+#define HP_ATTEMPT_INIT { sizeof(hp_attempt), 0, { 0, 0, 0, { 0 } }, 0, 0 }
+#define HP_NAT_REPORT_INIT { sizeof(hp_nat_report), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, { 0, 0, 0, { 0 } }, \
+                             { 0, 0, 0, { 0 } }, { 0, 0, 0, { 0 } } }
+#define HP_RELAY_OPTIONS_INIT { sizeof(hp_relay_options), 8, 1000, 0, 1048576, 60000, 43200000 }
 #define HP_COUNTERS_INIT { sizeof(hp_counters), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define HP_SERVER_COUNTERS_INIT { sizeof(hp_server_counters), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
@@ -104,13 +108,13 @@ typedef intptr_t hp_socket_t;
 #define HP_PATH_HOST 1
 /* hp_peer.path: the peer's endpoint as the rendezvous server sees it. */
 #define HP_PATH_REFLEXIVE 2
-/* hp_peer.path: a port that the peer's router was asked to open. Not used yet. */
+/* hp_peer.path: a port that the peer's router was asked to open. */
 #define HP_PATH_MAPPED 3
 /* hp_peer.path: learned from the peer's own authenticated probe. */
 #define HP_PATH_PEER_REFLEXIVE 4
-/* hp_peer.path: guessed from a symmetric NAT's pattern. Not used yet. */
+/* hp_peer.path: guessed from a symmetric NAT's pattern, or found among random ports. */
 #define HP_PATH_PREDICTED 5
-/* hp_peer.path: forwarded by the server. Not used yet. */
+/* hp_peer.path: forwarded by the server. */
 #define HP_PATH_RELAYED 6
 
 /* hp_peer.rtt_us: not measured (the plain dialect has no means). */
@@ -138,6 +142,82 @@ typedef intptr_t hp_socket_t;
 #define HP_MAX_PEERS 64
 /* Longest session ID in bytes. */
 #define HP_MAX_SESSION_ID_LEN 1000
+
+/* Path policy: direct paths; where there is none for two seconds, or can be none, the server forwards, if it offers that. The default. */
+#define HP_PATHS_DIRECT_PREFERRED 0
+/* Path policy: direct paths only. */
+#define HP_PATHS_DIRECT_ONLY 1
+/* Path policy: only what the server forwards; the peer's own endpoints are sent nothing. */
+#define HP_PATHS_RELAY_ONLY 2
+
+/* Technique: find out what our own NAT does, and tell the peers; prediction and many sockets need it. */
+#define HP_TECHNIQUE_DIAGNOSIS 1
+/* Technique: send the first probes with a low TTL, so that they open our NAT and do not reach the peer's before it is open. */
+#define HP_TECHNIQUE_LOW_TTL 2
+/* Technique: where a NAT counts, probe the ports that come next. */
+#define HP_TECHNIQUE_PREDICTION 4
+/* Technique: where a NAT chooses ports at random, up to 256 sockets on one side and 1024 probes from the other. */
+#define HP_TECHNIQUE_MANY_SOCKETS 8
+/* Technique: where that could help, have our router open a port (PCP, NAT-PMP, UPnP-IGD). */
+#define HP_TECHNIQUE_PORT_MAPPING 16
+
+/* All techniques; the default. */
+#define HP_TECHNIQUES_ALL 31
+
+/* Cause: nothing kept the peer from being reached, or too little is known to say. */
+#define HP_CAUSE_UNKNOWN 0
+/* Cause: the peer left before a hole was open. */
+#define HP_CAUSE_PEER_LEFT 1
+/* Cause: both NATs give each peer another port. */
+#define HP_CAUSE_BOTH_SYMMETRIC 2
+/* Cause: nothing of the peer's came through, although both NATs would let it. */
+#define HP_CAUSE_NOTHING_HEARD 3
+/* Cause: the peer's probes come through, ours or its answers do not. */
+#define HP_CAUSE_ONE_WAY 4
+/* Cause: the two sides insist on different kinds of paths or dialects. */
+#define HP_CAUSE_POLICY 5
+/* Cause: the call ended before enough could be tried. */
+#define HP_CAUSE_TOO_SHORT 6
+/* Cause: one NAT gives each peer another port, and the right one was not found. */
+#define HP_CAUSE_NOT_FOUND 7
+
+/* hp_nat_report.mapping, .filtering, .allocation, .hairpin: not known. */
+#define HP_NAT_UNKNOWN 0
+
+/* hp_nat_report.mapping: no NAT. */
+#define HP_MAPPING_NONE 1
+/* hp_nat_report.mapping: the same outside endpoint towards everyone. */
+#define HP_MAPPING_ENDPOINT_INDEPENDENT 2
+/* hp_nat_report.mapping: another one for each remote address. */
+#define HP_MAPPING_ADDRESS_DEPENDENT 3
+/* hp_nat_report.mapping: another one for each remote endpoint. */
+#define HP_MAPPING_ADDRESS_AND_PORT_DEPENDENT 4
+
+/* hp_nat_report.filtering: everyone is let in. */
+#define HP_FILTERING_ENDPOINT_INDEPENDENT 1
+/* hp_nat_report.filtering: addresses that were sent to. */
+#define HP_FILTERING_ADDRESS_DEPENDENT 2
+/* hp_nat_report.filtering: endpoints that were sent to. */
+#define HP_FILTERING_ADDRESS_AND_PORT_DEPENDENT 3
+/* hp_nat_report.filtering: other ports of an address that was sent to, at least; the server has only one address to ask from. */
+#define HP_FILTERING_NOT_PORT_DEPENDENT 4
+
+/* hp_nat_report.allocation: each mapping's port is the one before plus step. */
+#define HP_ALLOCATION_SEQUENTIAL 1
+/* hp_nat_report.allocation: without a pattern. */
+#define HP_ALLOCATION_RANDOM 2
+
+/* hp_nat_report.hairpin: outside endpoints cannot be reached from inside. */
+#define HP_HAIRPIN_NO 1
+/* hp_nat_report.hairpin: they can. */
+#define HP_HAIRPIN_YES 2
+
+/* Bit of hp_nat_report.port_mapping: PCP. */
+#define HP_PORT_MAPPING_PCP 1
+/* Bit of hp_nat_report.port_mapping: NAT-PMP. */
+#define HP_PORT_MAPPING_NAT_PMP 2
+/* Bit of hp_nat_report.port_mapping: UPnP-IGD. */
+#define HP_PORT_MAPPING_UPNP 4
 
 /* What a call came to. 0 is success, errors are negative; numbers are never reused and the same on every system. */
 enum hp_status
@@ -280,6 +360,54 @@ typedef struct hp_counters {
     uint64_t over_limit;
 } hp_counters;
 
+/* One endpoint at which a peer was looked for. The caller sets struct_size (HP_ATTEMPT_INIT does). */
+typedef struct hp_attempt {
+    /* sizeof(hp_attempt), set by the caller. */
+    uint32_t struct_size;
+    /* How the endpoint was learned: HP_PATH_*. */
+    int32_t path;
+    /* Where. */
+    struct hp_addr endpoint;
+    /* Probes sent there. */
+    uint32_t probes_sent;
+    /* Authentic probes that came from there. */
+    uint32_t probes_received;
+} hp_attempt;
+
+/* What stands between this host and the server. The caller sets struct_size (HP_NAT_REPORT_INIT does). */
+typedef struct hp_nat_report {
+    /* sizeof(hp_nat_report), set by the caller. */
+    uint32_t struct_size;
+    /* HP_NAT_UNKNOWN or HP_MAPPING_*. */
+    int32_t mapping;
+    /* HP_NAT_UNKNOWN or HP_FILTERING_*. */
+    int32_t filtering;
+    /* HP_NAT_UNKNOWN (also where there is nothing to choose) or HP_ALLOCATION_*. */
+    int32_t allocation;
+    /* Sequential: the difference between two mappings' ports; else 0. */
+    int32_t step;
+    /* Sequential: the last port seen; random: the lowest one; else 0. */
+    uint32_t first_port;
+    /* Random: the highest port seen; else 0. */
+    uint32_t last_port;
+    /* HP_NAT_UNKNOWN or HP_HAIRPIN_*. */
+    int32_t hairpin;
+    /* By what the router can be asked to open ports: HP_PORT_MAPPING_* bits. */
+    uint32_t port_mapping;
+    /* Routers on the way that have private addresses, or -1 if none of them told. */
+    int32_t inner_routers;
+    /* How long an unused mapping lives at least, in milliseconds; 0 if that was not asked for or nothing survived. */
+    uint64_t lifetime_min_ms;
+    /* How long it lives at most; 0 if that was not asked for or the end was not seen. */
+    uint64_t lifetime_max_ms;
+    /* The host's own IPv4 endpoint; family 0 if there is none. */
+    struct hp_addr local;
+    /* The same as the server sees it; family 0 if it was not reached over IPv4. */
+    struct hp_addr observed;
+    /* The host's IPv6 endpoint as the server sees it; family 0 if it was not reached over IPv6. */
+    struct hp_addr observed_ipv6;
+} hp_nat_report;
+
 /* What a server has counted. The caller sets struct_size (HP_SERVER_COUNTERS_INIT does). */
 typedef struct hp_server_counters {
     /* sizeof(hp_server_counters), set by the caller. */
@@ -311,6 +439,24 @@ typedef struct hp_server_counters {
     /* Registrations refused for a limit or a taken peer ID. */
     uint64_t refused;
 } hp_server_counters;
+
+/* What a server that forwards allows. HP_RELAY_OPTIONS_INIT sets struct_size and the defaults. */
+typedef struct hp_relay_options {
+    /* sizeof(hp_relay_options), set by the caller. */
+    uint32_t struct_size;
+    /* Ports, from the tenth after the server's own, 1 to 64; one client can have so many pairs. 8. */
+    uint32_t ports;
+    /* Most pairs at a time, at least 1. 1000. */
+    uint32_t max_pairs;
+    /* 0. */
+    uint32_t reserved;
+    /* Payload a second of one pair, both ways together, at least 2048; 0 for no limit. 1048576. */
+    uint64_t bytes_per_second;
+    /* After so long without a datagram a pair ends, in milliseconds, at least 1. 60000. */
+    uint64_t idle_ms;
+    /* After so long every pair ends, in milliseconds, at least 1. 43200000. */
+    uint64_t lifetime_ms;
+} hp_relay_options;
 
 #ifdef __cplusplus
 extern "C" {
@@ -603,6 +749,72 @@ hp_status hp_early_receive(struct hp_client *client,
                            uint32_t *socket);
 
 /*
+ * Sets which paths are good enough: HP_PATHS_DIRECT_PREFERRED (the default), HP_PATHS_DIRECT_ONLY or HP_PATHS_RELAY_ONLY.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC.
+ * One thread at a time per client. Since 0.1.
+ */
+hp_status hp_client_set_path_policy(struct hp_client *client,
+                                    int32_t policy);
+
+/*
+ * Sets what may be done to get through beside probing known endpoints: HP_TECHNIQUE_* bits, HP_TECHNIQUES_ALL at first.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT (also for other bits), HP_STATUS_BUSY, HP_STATUS_POISONED,
+ * HP_STATUS_PANIC.
+ * One thread at a time per client. Since 0.1.
+ */
+hp_status hp_client_set_techniques(struct hp_client *client,
+                                   uint32_t techniques);
+
+/*
+ * What probably kept peer number index, as hp_peer_get counts them, from being reached: HP_CAUSE_*. HP_CAUSE_UNKNOWN for a
+ * connected peer, and where there is no such peer or the client is NULL or busy.
+ * One thread at a time per client. Since 0.1.
+ */
+int32_t hp_peer_cause(const struct hp_client *client,
+                      uint32_t index);
+
+/*
+ * A cause and what helps, in English, in a sentence or two; valid for ever. Never NULL.
+ * Any thread. Since 0.1.
+ */
+const char *hp_cause_text(int32_t cause);
+
+/*
+ * At how many endpoints peer number index was looked for; 0 if there is no such peer or the client is NULL or busy.
+ * One thread at a time per client. Since 0.1.
+ */
+uint32_t hp_peer_attempt_count(const struct hp_client *client,
+                               uint32_t index);
+
+/*
+ * Describes attempt number attempt, from 0, at peer number index. out: zeroed on entry (as much as struct_size says) and
+ * filled on success.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_NOT_FOUND, HP_STATUS_BUSY, HP_STATUS_POISONED,
+ * HP_STATUS_PANIC.
+ * One thread at a time per client. Since 0.1.
+ */
+hp_status hp_peer_attempt_get(const struct hp_client *client,
+                              uint32_t index,
+                              uint32_t attempt,
+                              struct hp_attempt *out);
+
+/*
+ * Asks the server, from fresh sockets, what the NAT in the way does. Blocks for a second or two, within the client's
+ * timeout; hp_cancel ends it. What earlier calls left is not touched.
+ *
+ * longest_lifetime_ms: how long to wait at most to see how long an unused mapping lives; 0 not to look. The call then takes so much
+ * longer. out: zeroed on entry (as much as struct_size says) and filled on success. error: NULL or details.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_SERVER_NOT_FOUND, HP_STATUS_SOCKET, HP_STATUS_SERVER_SILENT,
+ * HP_STATUS_SERVER_UNREACHABLE, HP_STATUS_SERVER_PORT_CLOSED, HP_STATUS_DIALECT_MISMATCH (the server is a plain one),
+ * HP_STATUS_CANCELLED, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC.
+ * One thread at a time per client. Since 0.1.
+ */
+hp_status hp_client_check_nat(struct hp_client *client,
+                              uint32_t longest_lifetime_ms,
+                              struct hp_nat_report *out,
+                              struct hp_error *error);
+
+/*
  * Makes a server, which does nothing before hp_server_run.
  *
  * address: where to listen, UTF-8, NUL-terminated: "host:port", or ":port" or "port" for all addresses of IPv6 and IPv4;
@@ -707,6 +919,29 @@ hp_status hp_server_endpoints(const struct hp_server *server,
                               struct hp_addr *out,
                               size_t capacity,
                               size_t *count);
+
+/*
+ * Sets on how many of the ports after its own, 0 to 4, the server tells native clients which source it sees, so that they
+ * learn what their NATs do; one more answers from. 3 at first. Ports that are taken are done without.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY (it is bound already), HP_STATUS_PANIC.
+ * Any thread. Since 0.1.
+ */
+hp_status hp_server_set_alternate_ports(struct hp_server *server,
+                                        uint32_t count);
+
+/*
+ * Sets another IP address of this host for the same purpose, as text; NULL, as at first: there is none.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY (it is bound already), HP_STATUS_PANIC.
+ * Any thread. Since 0.1.
+ */
+hp_status hp_server_set_other_address(struct hp_server *server, const char *address);
+
+/*
+ * Has the server forward between native clients that find no direct way; NULL, as at first: it does not.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY (it is bound already), HP_STATUS_PANIC.
+ * Any thread. Since 0.1.
+ */
+hp_status hp_server_set_relay(struct hp_server *server, const struct hp_relay_options *options);
 
 #ifdef __cplusplus
 }  /* extern "C" */

@@ -32,14 +32,40 @@ impl Client {
                 ErrorKind::TimedOutWaiting,
                 format!("timed out while waiting for peers: {} of {expected} found", found.len()),
             ),
-            Outcome::TimedOutPunching => (
-                ErrorKind::TimedOutPunching,
-                format!(
+            Outcome::TimedOutPunching => {
+                let mut message = format!(
                     "timed out while punching: {connected} of {expected} peers connected, {} found",
                     found.len()
-                ),
-            ),
+                );
+                if let Some(missed) = found.iter().find(|peer| !peer.connected) {
+                    log_attempts(missed);
+                    message += &format!("; {}: {}", missed.endpoint, missed.report.cause.text());
+                }
+                (ErrorKind::TimedOutPunching, message)
+            }
         };
         Error::new(kind, message)
+    }
+}
+
+/// What was tried to reach a peer, for whoever looks into the log.
+fn log_attempts(peer: &Peer) {
+    let report = &peer.report;
+    log::info!(target: "holepunch::client", "{} was not reached: {:?}", peer.endpoint, report.cause);
+    for attempt in &report.attempts {
+        log::info!(
+            target: "holepunch::client",
+            "  tried {} ({}): {} probes sent, {} received",
+            attempt.endpoint,
+            attempt.kind.name(),
+            attempt.sent,
+            attempt.received
+        );
+    }
+    if report.guesses > 0 {
+        log::info!(target: "holepunch::client", "  and {} guessed ports", report.guesses);
+    }
+    if let Some(reason) = report.relay_refused {
+        log::info!(target: "holepunch::client", "  the server does not forward: {reason:?}");
     }
 }

@@ -1,5 +1,6 @@
 //! One shot: a session ID and a number of peers in, that many confirmed holes and the raw socket out.
 
+mod check;
 mod driver;
 mod failure;
 mod sockets;
@@ -10,13 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+pub use self::check::{NatCheck, NatReport};
 use self::driver::{Ended, Run};
 use crate::error::{Error, ErrorKind};
 use crate::net::resolve::{self, Resolution};
 use crate::net::udp::UdpEndpoint;
 use crate::net::waker::Waker;
 use crate::proto::connect::{ConnectCounters, Outcome};
-use crate::proto::punch::{PeerStatus, Progress};
+use crate::proto::punch::{PeerStatus, Progress, PunchReport};
 use crate::proto::{
     CandidateKind, Connect, ConnectConfig, DialectPolicy, PathPolicy, SessionId, SessionIdError, Techniques,
 };
@@ -55,6 +57,8 @@ pub struct Peer {
     pub authenticated: bool,
     /// Which of the client's sockets the hole belongs to.
     pub socket: usize,
+    /// What was tried to reach the peer, and what probably kept it from working.
+    pub report: PunchReport,
 }
 
 /// A datagram of a peer's application that came before the call returned.
@@ -438,6 +442,7 @@ fn found_peers(connect: &Connect, now: Instant) -> Vec<Peer> {
             connected: status.progress >= Progress::Confirmed,
             authenticated: status.authenticated,
             socket: status.socket.0.into(),
+            report: status.report,
         })
         .collect();
     peers.sort_by_key(|peer| !peer.connected);

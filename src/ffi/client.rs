@@ -47,9 +47,9 @@ struct Inner {
     canceller: Canceller,
 }
 
-struct State {
-    client: Client,
-    peers: Vec<Peer>,
+pub(super) struct State {
+    pub(super) client: Client,
+    pub(super) peers: Vec<Peer>,
 }
 
 impl hp_client {
@@ -72,7 +72,7 @@ impl Inner {
 ///
 /// # Safety
 /// `client` is NULL or a live client.
-unsafe fn with_state(
+pub(super) unsafe fn with_state(
     client: *const hp_client,
     body: impl FnOnce(&mut State) -> Result<(), Failure>,
 ) -> Result<(), Failure> {

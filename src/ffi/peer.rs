@@ -7,13 +7,13 @@ use crate::{CandidateKind, Peer};
 pub const HP_PATH_HOST: i32 = 1;
 /// hp_peer.path: the peer's endpoint as the rendezvous server sees it.
 pub const HP_PATH_REFLEXIVE: i32 = 2;
-/// hp_peer.path: a port that the peer's router was asked to open. Not used yet.
+/// hp_peer.path: a port that the peer's router was asked to open.
 pub const HP_PATH_MAPPED: i32 = 3;
 /// hp_peer.path: learned from the peer's own authenticated probe.
 pub const HP_PATH_PEER_REFLEXIVE: i32 = 4;
-/// hp_peer.path: guessed from a symmetric NAT's pattern. Not used yet.
+/// hp_peer.path: guessed from a symmetric NAT's pattern, or found among random ports.
 pub const HP_PATH_PREDICTED: i32 = 5;
-/// hp_peer.path: forwarded by the server. Not used yet.
+/// hp_peer.path: forwarded by the server.
 pub const HP_PATH_RELAYED: i32 = 6;
 /// hp_peer.rtt_us: not measured (the plain dialect has no means).
 pub const HP_RTT_UNKNOWN: u32 = u32::MAX;
@@ -53,7 +53,7 @@ impl hp_peer {
     }
 }
 
-fn path_number(kind: CandidateKind) -> i32 {
+pub(super) fn path_number(kind: CandidateKind) -> i32 {
     match kind {
         CandidateKind::Host => HP_PATH_HOST,
         CandidateKind::Reflexive => HP_PATH_REFLEXIVE,

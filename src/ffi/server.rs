@@ -23,7 +23,7 @@ struct Inner {
     running: Mutex<()>,
 }
 
-struct State {
+pub(super) struct State {
     config: ServerConfig,
     /// Bound, and not running yet.
     bound: Option<Server>,
@@ -45,7 +45,7 @@ impl State {
     }
 
     /// The settings, as long as they can be changed.
-    fn unbound_config(&mut self) -> Result<&mut ServerConfig, Failure> {
+    pub(super) fn unbound_config(&mut self) -> Result<&mut ServerConfig, Failure> {
         if self.handle.is_some() { Err(HP_STATUS_BUSY.into()) } else { Ok(&mut self.config) }
     }
 }
@@ -102,7 +102,7 @@ pub struct hp_server_counters {
 ///
 /// # Safety
 /// `server` is NULL or a live server.
-unsafe fn with_state(
+pub(super) unsafe fn with_state(
     server: *const hp_server,
     body: impl FnOnce(&mut State) -> Result<(), Failure>,
 ) -> hp_status {

@@ -61,7 +61,7 @@ namespace HolePunch.Native
         /// </summary>
         internal const int HP_PATH_REFLEXIVE = 2;
         /// <summary>
-        /// hp_peer.path: a port that the peer's router was asked to open. Not used yet.
+        /// hp_peer.path: a port that the peer's router was asked to open.
         /// </summary>
         internal const int HP_PATH_MAPPED = 3;
         /// <summary>
@@ -69,11 +69,11 @@ namespace HolePunch.Native
         /// </summary>
         internal const int HP_PATH_PEER_REFLEXIVE = 4;
         /// <summary>
-        /// hp_peer.path: guessed from a symmetric NAT's pattern. Not used yet.
+        /// hp_peer.path: guessed from a symmetric NAT's pattern, or found among random ports.
         /// </summary>
         internal const int HP_PATH_PREDICTED = 5;
         /// <summary>
-        /// hp_peer.path: forwarded by the server. Not used yet.
+        /// hp_peer.path: forwarded by the server.
         /// </summary>
         internal const int HP_PATH_RELAYED = 6;
         /// <summary>
@@ -116,6 +116,138 @@ namespace HolePunch.Native
         /// Longest session ID in bytes.
         /// </summary>
         internal const int HP_MAX_SESSION_ID_LEN = 1000;
+        /// <summary>
+        /// Path policy: direct paths; where there is none for two seconds, or can be none, the server forwards, if it offers that. The default.
+        /// </summary>
+        internal const int HP_PATHS_DIRECT_PREFERRED = 0;
+        /// <summary>
+        /// Path policy: direct paths only.
+        /// </summary>
+        internal const int HP_PATHS_DIRECT_ONLY = 1;
+        /// <summary>
+        /// Path policy: only what the server forwards; the peer's own endpoints are sent nothing.
+        /// </summary>
+        internal const int HP_PATHS_RELAY_ONLY = 2;
+        /// <summary>
+        /// Technique: find out what our own NAT does, and tell the peers; prediction and many sockets need it.
+        /// </summary>
+        internal const uint HP_TECHNIQUE_DIAGNOSIS = 1;
+        /// <summary>
+        /// Technique: send the first probes with a low TTL, so that they open our NAT and do not reach the peer's before it is open.
+        /// </summary>
+        internal const uint HP_TECHNIQUE_LOW_TTL = 2;
+        /// <summary>
+        /// Technique: where a NAT counts, probe the ports that come next.
+        /// </summary>
+        internal const uint HP_TECHNIQUE_PREDICTION = 4;
+        /// <summary>
+        /// Technique: where a NAT chooses ports at random, up to 256 sockets on one side and 1024 probes from the other.
+        /// </summary>
+        internal const uint HP_TECHNIQUE_MANY_SOCKETS = 8;
+        /// <summary>
+        /// Technique: where that could help, have our router open a port (PCP, NAT-PMP, UPnP-IGD).
+        /// </summary>
+        internal const uint HP_TECHNIQUE_PORT_MAPPING = 16;
+        /// <summary>
+        /// All techniques; the default.
+        /// </summary>
+        internal const uint HP_TECHNIQUES_ALL = 31;
+        /// <summary>
+        /// Cause: nothing kept the peer from being reached, or too little is known to say.
+        /// </summary>
+        internal const int HP_CAUSE_UNKNOWN = 0;
+        /// <summary>
+        /// Cause: the peer left before a hole was open.
+        /// </summary>
+        internal const int HP_CAUSE_PEER_LEFT = 1;
+        /// <summary>
+        /// Cause: both NATs give each peer another port.
+        /// </summary>
+        internal const int HP_CAUSE_BOTH_SYMMETRIC = 2;
+        /// <summary>
+        /// Cause: nothing of the peer's came through, although both NATs would let it.
+        /// </summary>
+        internal const int HP_CAUSE_NOTHING_HEARD = 3;
+        /// <summary>
+        /// Cause: the peer's probes come through, ours or its answers do not.
+        /// </summary>
+        internal const int HP_CAUSE_ONE_WAY = 4;
+        /// <summary>
+        /// Cause: the two sides insist on different kinds of paths or dialects.
+        /// </summary>
+        internal const int HP_CAUSE_POLICY = 5;
+        /// <summary>
+        /// Cause: the call ended before enough could be tried.
+        /// </summary>
+        internal const int HP_CAUSE_TOO_SHORT = 6;
+        /// <summary>
+        /// Cause: one NAT gives each peer another port, and the right one was not found.
+        /// </summary>
+        internal const int HP_CAUSE_NOT_FOUND = 7;
+        /// <summary>
+        /// hp_nat_report.mapping, .filtering, .allocation, .hairpin: not known.
+        /// </summary>
+        internal const int HP_NAT_UNKNOWN = 0;
+        /// <summary>
+        /// hp_nat_report.mapping: no NAT.
+        /// </summary>
+        internal const int HP_MAPPING_NONE = 1;
+        /// <summary>
+        /// hp_nat_report.mapping: the same outside endpoint towards everyone.
+        /// </summary>
+        internal const int HP_MAPPING_ENDPOINT_INDEPENDENT = 2;
+        /// <summary>
+        /// hp_nat_report.mapping: another one for each remote address.
+        /// </summary>
+        internal const int HP_MAPPING_ADDRESS_DEPENDENT = 3;
+        /// <summary>
+        /// hp_nat_report.mapping: another one for each remote endpoint.
+        /// </summary>
+        internal const int HP_MAPPING_ADDRESS_AND_PORT_DEPENDENT = 4;
+        /// <summary>
+        /// hp_nat_report.filtering: everyone is let in.
+        /// </summary>
+        internal const int HP_FILTERING_ENDPOINT_INDEPENDENT = 1;
+        /// <summary>
+        /// hp_nat_report.filtering: addresses that were sent to.
+        /// </summary>
+        internal const int HP_FILTERING_ADDRESS_DEPENDENT = 2;
+        /// <summary>
+        /// hp_nat_report.filtering: endpoints that were sent to.
+        /// </summary>
+        internal const int HP_FILTERING_ADDRESS_AND_PORT_DEPENDENT = 3;
+        /// <summary>
+        /// hp_nat_report.filtering: other ports of an address that was sent to, at least; the server has only one address to ask from.
+        /// </summary>
+        internal const int HP_FILTERING_NOT_PORT_DEPENDENT = 4;
+        /// <summary>
+        /// hp_nat_report.allocation: each mapping's port is the one before plus step.
+        /// </summary>
+        internal const int HP_ALLOCATION_SEQUENTIAL = 1;
+        /// <summary>
+        /// hp_nat_report.allocation: without a pattern.
+        /// </summary>
+        internal const int HP_ALLOCATION_RANDOM = 2;
+        /// <summary>
+        /// hp_nat_report.hairpin: outside endpoints cannot be reached from inside.
+        /// </summary>
+        internal const int HP_HAIRPIN_NO = 1;
+        /// <summary>
+        /// hp_nat_report.hairpin: they can.
+        /// </summary>
+        internal const int HP_HAIRPIN_YES = 2;
+        /// <summary>
+        /// Bit of hp_nat_report.port_mapping: PCP.
+        /// </summary>
+        internal const uint HP_PORT_MAPPING_PCP = 1;
+        /// <summary>
+        /// Bit of hp_nat_report.port_mapping: NAT-PMP.
+        /// </summary>
+        internal const uint HP_PORT_MAPPING_NAT_PMP = 2;
+        /// <summary>
+        /// Bit of hp_nat_report.port_mapping: UPnP-IGD.
+        /// </summary>
+        internal const uint HP_PORT_MAPPING_UPNP = 4;
 
         [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
         internal delegate void hp_set_log_callback_callback_delegate(int level, byte* target, byte* message, void* user_data);
@@ -406,6 +538,69 @@ namespace HolePunch.Native
         internal static extern hp_status hp_early_receive(ClientHandle client, byte* buffer, System.UIntPtr capacity, System.UIntPtr* len, hp_addr* source, uint* socket);
 
         /// <summary>
+        /// Sets which paths are good enough: HP_PATHS_DIRECT_PREFERRED (the default), HP_PATHS_DIRECT_ONLY or HP_PATHS_RELAY_ONLY.
+        /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC.
+        /// One thread at a time per client. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_client_set_path_policy", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_client_set_path_policy(ClientHandle client, int policy);
+
+        /// <summary>
+        /// Sets what may be done to get through beside probing known endpoints: HP_TECHNIQUE_* bits, HP_TECHNIQUES_ALL at first.
+        /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT (also for other bits), HP_STATUS_BUSY, HP_STATUS_POISONED,
+        /// HP_STATUS_PANIC.
+        /// One thread at a time per client. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_client_set_techniques", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_client_set_techniques(ClientHandle client, uint techniques);
+
+        /// <summary>
+        /// What probably kept peer number index, as hp_peer_get counts them, from being reached: HP_CAUSE_*. HP_CAUSE_UNKNOWN for a
+        /// connected peer, and where there is no such peer or the client is NULL or busy.
+        /// One thread at a time per client. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_peer_cause", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern int hp_peer_cause(ClientHandle client, uint index);
+
+        /// <summary>
+        /// A cause and what helps, in English, in a sentence or two; valid for ever. Never NULL.
+        /// Any thread. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_cause_text", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern byte* hp_cause_text(int cause);
+
+        /// <summary>
+        /// At how many endpoints peer number index was looked for; 0 if there is no such peer or the client is NULL or busy.
+        /// One thread at a time per client. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_peer_attempt_count", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern uint hp_peer_attempt_count(ClientHandle client, uint index);
+
+        /// <summary>
+        /// Describes attempt number attempt, from 0, at peer number index. out: zeroed on entry (as much as struct_size says) and
+        /// filled on success.
+        /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_NOT_FOUND, HP_STATUS_BUSY, HP_STATUS_POISONED,
+        /// HP_STATUS_PANIC.
+        /// One thread at a time per client. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_peer_attempt_get", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_peer_attempt_get(ClientHandle client, uint index, uint attempt, hp_attempt* @out);
+
+        /// <summary>
+        /// Asks the server, from fresh sockets, what the NAT in the way does. Blocks for a second or two, within the client's
+        /// timeout; hp_cancel ends it. What earlier calls left is not touched.
+        ///
+        /// longest_lifetime_ms: how long to wait at most to see how long an unused mapping lives; 0 not to look. The call then takes so much
+        /// longer. out: zeroed on entry (as much as struct_size says) and filled on success. error: NULL or details.
+        /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_SERVER_NOT_FOUND, HP_STATUS_SOCKET, HP_STATUS_SERVER_SILENT,
+        /// HP_STATUS_SERVER_UNREACHABLE, HP_STATUS_SERVER_PORT_CLOSED, HP_STATUS_DIALECT_MISMATCH (the server is a plain one),
+        /// HP_STATUS_CANCELLED, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC.
+        /// One thread at a time per client. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_client_check_nat", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_client_check_nat(ClientHandle client, uint longest_lifetime_ms, hp_nat_report* @out, hp_error* error);
+
+        /// <summary>
         /// Makes a server, which does nothing before hp_server_run.
         ///
         /// address: where to listen, UTF-8, NUL-terminated: "host:port", or ":port" or "port" for all addresses of IPv6 and IPv4;
@@ -513,6 +708,31 @@ namespace HolePunch.Native
         /// </summary>
         [DllImport(__DllName, EntryPoint = "hp_server_endpoints", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern hp_status hp_server_endpoints(ServerHandle server, hp_addr* @out, System.UIntPtr capacity, System.UIntPtr* count);
+
+        /// <summary>
+        /// Sets on how many of the ports after its own, 0 to 4, the server tells native clients which source it sees, so that they
+        /// learn what their NATs do; one more answers from. 3 at first. Ports that are taken are done without.
+        /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY (it is bound already), HP_STATUS_PANIC.
+        /// Any thread. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_server_set_alternate_ports", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_server_set_alternate_ports(ServerHandle server, uint count);
+
+        /// <summary>
+        /// Sets another IP address of this host for the same purpose, as text; NULL, as at first: there is none.
+        /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY (it is bound already), HP_STATUS_PANIC.
+        /// Any thread. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_server_set_other_address", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_server_set_other_address(ServerHandle server, byte* address);
+
+        /// <summary>
+        /// Has the server forward between native clients that find no direct way; NULL, as at first: it does not.
+        /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY (it is bound already), HP_STATUS_PANIC.
+        /// Any thread. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_server_set_relay", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_server_set_relay(ServerHandle server, hp_relay_options* options);
     }
 
     /// <summary>
@@ -649,6 +869,102 @@ namespace HolePunch.Native
     }
 
     /// <summary>
+    /// One endpoint at which a peer was looked for. The caller sets struct_size (HP_ATTEMPT_INIT does).
+    /// </summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal unsafe partial struct hp_attempt
+    {
+        /// <summary>
+        /// sizeof(hp_attempt), set by the caller.
+        /// </summary>
+        public uint struct_size;
+        /// <summary>
+        /// How the endpoint was learned: HP_PATH_*.
+        /// </summary>
+        public int path;
+        /// <summary>
+        /// Where.
+        /// </summary>
+        public hp_addr endpoint;
+        /// <summary>
+        /// Probes sent there.
+        /// </summary>
+        public uint probes_sent;
+        /// <summary>
+        /// Authentic probes that came from there.
+        /// </summary>
+        public uint probes_received;
+    }
+
+    /// <summary>
+    /// What stands between this host and the server. The caller sets struct_size (HP_NAT_REPORT_INIT does).
+    /// </summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal unsafe partial struct hp_nat_report
+    {
+        /// <summary>
+        /// sizeof(hp_nat_report), set by the caller.
+        /// </summary>
+        public uint struct_size;
+        /// <summary>
+        /// HP_NAT_UNKNOWN or HP_MAPPING_*.
+        /// </summary>
+        public int mapping;
+        /// <summary>
+        /// HP_NAT_UNKNOWN or HP_FILTERING_*.
+        /// </summary>
+        public int filtering;
+        /// <summary>
+        /// HP_NAT_UNKNOWN (also where there is nothing to choose) or HP_ALLOCATION_*.
+        /// </summary>
+        public int allocation;
+        /// <summary>
+        /// Sequential: the difference between two mappings' ports; else 0.
+        /// </summary>
+        public int step;
+        /// <summary>
+        /// Sequential: the last port seen; random: the lowest one; else 0.
+        /// </summary>
+        public uint first_port;
+        /// <summary>
+        /// Random: the highest port seen; else 0.
+        /// </summary>
+        public uint last_port;
+        /// <summary>
+        /// HP_NAT_UNKNOWN or HP_HAIRPIN_*.
+        /// </summary>
+        public int hairpin;
+        /// <summary>
+        /// By what the router can be asked to open ports: HP_PORT_MAPPING_* bits.
+        /// </summary>
+        public uint port_mapping;
+        /// <summary>
+        /// Routers on the way that have private addresses, or -1 if none of them told.
+        /// </summary>
+        public int inner_routers;
+        /// <summary>
+        /// How long an unused mapping lives at least, in milliseconds; 0 if that was not asked for or nothing survived.
+        /// </summary>
+        public ulong lifetime_min_ms;
+        /// <summary>
+        /// How long it lives at most; 0 if that was not asked for or the end was not seen.
+        /// </summary>
+        public ulong lifetime_max_ms;
+        /// <summary>
+        /// The host's own IPv4 endpoint; family 0 if there is none.
+        /// </summary>
+        public hp_addr local;
+        /// <summary>
+        /// The same as the server sees it; family 0 if it was not reached over IPv4.
+        /// </summary>
+        public hp_addr observed;
+        /// <summary>
+        /// The host's IPv6 endpoint as the server sees it; family 0 if it was not reached over IPv6.
+        /// </summary>
+        public hp_addr observed_ipv6;
+    }
+
+    /// <summary>
     /// What a server has counted. The caller sets struct_size (HP_SERVER_COUNTERS_INIT does).
     /// </summary>
     [StructLayout(LayoutKind.Sequential)]
@@ -710,6 +1026,42 @@ namespace HolePunch.Native
         /// Registrations refused for a limit or a taken peer ID.
         /// </summary>
         public ulong refused;
+    }
+
+    /// <summary>
+    /// What a server that forwards allows. HP_RELAY_OPTIONS_INIT sets struct_size and the defaults.
+    /// </summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal unsafe partial struct hp_relay_options
+    {
+        /// <summary>
+        /// sizeof(hp_relay_options), set by the caller.
+        /// </summary>
+        public uint struct_size;
+        /// <summary>
+        /// Ports, from the tenth after the server's own, 1 to 64; one client can have so many pairs. 8.
+        /// </summary>
+        public uint ports;
+        /// <summary>
+        /// Most pairs at a time, at least 1. 1000.
+        /// </summary>
+        public uint max_pairs;
+        /// <summary>
+        /// 0.
+        /// </summary>
+        public uint reserved;
+        /// <summary>
+        /// Payload a second of one pair, both ways together, at least 2048; 0 for no limit. 1048576.
+        /// </summary>
+        public ulong bytes_per_second;
+        /// <summary>
+        /// After so long without a datagram a pair ends, in milliseconds, at least 1. 60000.
+        /// </summary>
+        public ulong idle_ms;
+        /// <summary>
+        /// After so long every pair ends, in milliseconds, at least 1. 43200000.
+        /// </summary>
+        public ulong lifetime_ms;
     }
 
     /// <summary>

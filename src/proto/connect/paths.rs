@@ -103,6 +103,7 @@ impl Connect {
                     self.puncher.handle_timeout(now);
                 }
                 RelayedEvent::Refused(peer, reason) => {
+                    self.puncher.note_relay_refused(peer, reason);
                     self.events.push_back(ConnectEvent::NotRelayed(peer, reason));
                 }
             }

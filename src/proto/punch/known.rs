@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::peer::NativePunch;
 use super::plain::PlainPunch;
+use super::report::PunchReport;
 use crate::proto::NatBehaviour;
 use crate::proto::types::{Candidate, CandidateKind, PeerId, SocketIndex};
-use crate::proto::wire::Probe;
+use crate::proto::wire::{Probe, RelayRefusal};
 
 /// How long a hole that the plain dialect has opened waits for the native one to authenticate it.
 pub(super) const NATIVE_HEAD_START: Duration = Duration::from_millis(150);
@@ -44,6 +45,8 @@ pub struct PeerStatus {
     pub authenticated: bool,
     /// Whether the peer itself said that the hole is open, rather than we outlasted its silence.
     pub confirmed_by_peer: bool,
+    /// What was tried, and what probably kept it from working.
+    pub report: PunchReport,
 }
 
 #[derive(Debug)]
@@ -59,6 +62,7 @@ pub(super) struct Peer {
     pub tried_hard: bool,
     /// The server has been asked to forward.
     pub relay_asked: bool,
+    pub relay_refused: Option<RelayRefusal>,
     pub native: Option<NativePunch>,
     pub plain: Option<(SocketIndex, SocketAddr, PlainPunch)>,
     pub plain_open_since: Option<Instant>,
@@ -77,6 +81,7 @@ impl Peer {
             nat: NatBehaviour::default(),
             tried_hard: false,
             relay_asked: false,
+            relay_refused: None,
             native,
             plain: None,
             plain_open_since: None,
@@ -92,6 +97,11 @@ impl Peer {
     /// Whether a request of ours was answered in the native dialect.
     pub fn is_confirmed_natively(&self) -> bool {
         self.native.as_ref().is_some_and(NativePunch::is_confirmed)
+    }
+
+    /// Whether the server says that it is gone.
+    pub fn is_gone(&self) -> bool {
+        self.native.as_ref().is_some_and(NativePunch::is_gone)
     }
 
     /// Where the server sees it.
@@ -130,7 +140,7 @@ impl Peer {
         native.max(plain)
     }
 
-    pub fn status(&self, now: Instant) -> PeerStatus {
+    pub fn status(&self, now: Instant, report: PunchReport) -> PeerStatus {
         if let Some(status) = &self.resumed {
             return status.clone();
         }
@@ -148,6 +158,7 @@ impl Peer {
                 rtt: path.rtt,
                 authenticated: true,
                 confirmed_by_peer,
+                report,
             },
             (None, plain) => {
                 let listed = self.candidates.first().map(|candidate| candidate.endpoint);
@@ -166,6 +177,7 @@ impl Peer {
                     rtt: None,
                     authenticated: false,
                     confirmed_by_peer: progress >= Progress::Confirmed,
+                    report,
                 }
             }
         }

@@ -6,6 +6,7 @@ mod path;
 mod peer;
 mod plain;
 mod replay;
+mod report;
 mod schedule;
 mod strategy;
 
@@ -19,6 +20,7 @@ pub use self::known::{PeerStatus, Progress};
 use self::path::Path;
 use self::peer::{Local, NativePunch};
 use self::plain::PlainPunch;
+pub use self::report::{Attempt, Cause, PunchReport};
 use self::schedule::Tempo;
 use self::strategy::soft_until;
 use super::keys::ProbeKey;
@@ -241,10 +243,11 @@ impl Puncher {
     }
 
     fn forget(&mut self, now: Instant, position: usize) {
+        let report = self.report(&self.peers[position], now);
         let peer = self.peers.remove(position);
         let tried = now.saturating_duration_since(peer.known_since);
         if tried >= REPORTED_AFTER && self.unreached.len() < MAX_PEERS {
-            self.unreached.push(peer.status(now));
+            self.unreached.push(peer.status(now, PunchReport { cause: Cause::PeerLeft, ..report }));
         }
     }
 
@@ -444,7 +447,7 @@ impl Puncher {
 
     /// Every peer, in the order in which they became known.
     pub fn peers(&self, now: Instant) -> impl Iterator<Item = PeerStatus> {
-        self.peers.iter().map(move |peer| peer.status(now))
+        self.peers.iter().map(move |peer| peer.status(now, self.report(peer, now)))
     }
 
     /// Peers that left although they had been punched for a while: known once, never reached.

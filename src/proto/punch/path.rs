@@ -17,6 +17,15 @@ const SOFT_REFRESH: Duration = Duration::from_millis(50);
 /// Where it is not known how many routers of ours there are: one at first, then two, three, each after so many requests.
 const GUESS_AFTER: u32 = 6;
 
+/// Probes over a path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Sent.
+    pub sent: u32,
+    /// Received, and authentic.
+    pub received: u32,
+}
+
 /// One path to a peer.
 #[derive(Clone, Debug)]
 pub struct Path {
@@ -30,6 +39,8 @@ pub struct Path {
     pub transaction: u64,
     /// Requests sent since the last restart of the schedule.
     pub sent: u32,
+    /// Datagrams that were sent and received over this path in all.
+    pub traffic: Traffic,
     /// Requests that were sent with a low TTL.
     pub soft: u32,
     /// Until then only such are sent, unless the peer is heard.
@@ -66,6 +77,7 @@ impl Path {
             kind,
             transaction,
             sent: 0,
+            traffic: Traffic::default(),
             soft: 0,
             soft_until: None,
             next: Some(now),

@@ -67,6 +67,8 @@ pub struct NativePunch {
     /// The peer's name; unknown while it is known from a plain list only.
     pub id: PeerId,
     pub paths: Vec<Path>,
+    /// Requests to where the peer was only guessed to be.
+    pub blind: u32,
     phase: Phase,
     sequence: u32,
     replay: ReplayWindow,
@@ -79,6 +81,7 @@ impl NativePunch {
         Self {
             id,
             paths: Vec::new(),
+            blind: 0,
             phase: Phase::Probing,
             sequence: 0,
             replay: ReplayWindow::default(),
@@ -150,6 +153,11 @@ impl NativePunch {
         self.gone.get_or_insert(now);
     }
 
+    /// Whether the server has said so.
+    pub fn is_gone(&self) -> bool {
+        self.gone.is_some()
+    }
+
     /// Whether nothing can come of this peer any more.
     pub fn is_hopeless(&self, now: Instant) -> bool {
         let patience = if self.is_heard() { GONE_PATIENCE } else { Duration::ZERO };
@@ -173,6 +181,7 @@ impl NativePunch {
         let Some(index) = self.add_path(learned) else { return true };
         let path = &mut self.paths[index];
         path.heard = true;
+        path.traffic.received += 1;
         // Only what is confirmed can be nominated, so a nomination says both.
         path.peer_nominated |= probe.flags.has(ProbeFlags::NOMINATED);
         path.peer_confirmed |= path.peer_nominated || probe.flags.has(ProbeFlags::CONFIRMED);
@@ -353,6 +362,7 @@ impl NativePunch {
         let path = &self.paths[index];
         let observed = if path.heard { path.remote } else { Probe::UNOBSERVED };
         let (socket, destination, flags) = (path.socket, path.remote, self.flags(local, index));
+        self.paths[index].traffic.sent += 1;
         self.emit(local, (socket, destination), flags, observed, packet, out)
     }
 
@@ -366,6 +376,7 @@ impl NativePunch {
         out: &mut impl Extend<Transmit>,
     ) {
         let packet = Packet { kind: ProbeKind::Request, transaction, echo: 0, ttl };
+        self.blind += 1;
         self.emit(local, over, ProbeFlags(0), Probe::UNOBSERVED, packet, out);
     }
 
