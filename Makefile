@@ -32,6 +32,7 @@ build: ## build the library, hp-server and the C examples (release)
 	@ln -sf libholepunch.so.$(ABI) build/lib/libholepunch.so
 	@ln -sf ../../target/release/libholepunch.a build/lib/libholepunch.a
 	@ln -sf ../../target/release/hp-server build/bin/hp-server
+	@ln -sf ../../target/release/hp build/bin/hp
 	@$(MAKE) --no-print-directory examples
 
 EXAMPLES := $(patsubst examples/c/%.c,build/bin/%,$(wildcard examples/c/*.c))

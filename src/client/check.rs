@@ -1,12 +1,24 @@
 //! What the NAT does between this host and the server, without any peer.
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, TryRecvError};
+use std::time::{Duration, Instant};
 
-use super::Client;
-use crate::error::Error;
-use crate::net::portmap::ProbeAnswer;
-use crate::proto::NatBehaviour;
+use super::{Client, random_bytes};
+use crate::error::{Error, ErrorKind};
+use crate::net::poll::wait_readable;
+use crate::net::portmap::{self, ProbeAnswer};
+#[cfg(target_os = "linux")]
+use crate::net::udp::Report;
+use crate::net::udp::UdpEndpoint;
+use crate::proto::check::{Check, CheckConfig, CheckResult};
+use crate::proto::connect::{Outcome, Unreachable};
+use crate::proto::wire::MAX_DATAGRAM;
+use crate::proto::{NatBehaviour, Rng, SocketIndex};
+
+/// Datagrams that are read from one socket before the others get their turn.
+const MAX_READS_PER_TURN: usize = 64;
 
 /// What to find out beyond what takes a second or so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,11 +50,187 @@ pub struct NatReport {
     pub port_mapping: Vec<ProbeAnswer>,
 }
 
+/// The times for which sockets are silent to see how long a mapping lives.
+const SILENCES: [u64; 10] = [10, 20, 30, 45, 60, 90, 120, 180, 240, 300];
+/// Longest that a mapping's life is looked at.
+pub const LONGEST_LIFETIME: Duration = Duration::from_secs(300);
+/// How long routers are given to say by what they can be asked to open ports.
+const PORT_MAPPING_PATIENCE: Duration = Duration::from_millis(1500);
+
 impl Client {
-    /// Asks the server, from a fresh socket, what the NAT on the way does. Takes a second or two, within the client's timeout; [`Client::canceller`]
-    /// ends it. Holes and sockets of earlier calls are not touched.
+    /// Asks the server, from fresh sockets, what the NAT on the way does. Takes a second or two, within the client's timeout;
+    /// [`Client::canceller`] ends it. Holes and sockets of earlier calls are not touched.
     pub fn check_nat(&mut self, check: NatCheck) -> Result<NatReport, Error> {
-        let _ = check;
-        todo!()
+        let deadline = self.deadline();
+        self.spend_cancellation(|client| client.check(check, deadline))
+    }
+
+    fn check(&mut self, check: NatCheck, deadline: Option<Instant>) -> Result<NatReport, Error> {
+        let longest = check.longest_lifetime.map_or(Duration::ZERO, |longest| longest.min(LONGEST_LIFETIME));
+        let deadline = deadline.and_then(|deadline| deadline.checked_add(longest));
+        let servers = self.look_up(deadline)?;
+        let mut run = CheckRun { sockets: Vec::new(), unreachable: None };
+        let config = run.prepare(&servers, longest)?;
+        let local = config.local;
+        let routers = self.ask_routers();
+        let mut machine = Check::new(config, Rng::new(random_bytes()?), Instant::now());
+        let (result, port_mapping) = self.drive(&mut run, &mut machine, &routers, deadline)?;
+        Ok(NatReport {
+            local,
+            observed: result.observed,
+            nat: result.nat,
+            hairpin: result.hairpin,
+            inner_routers: result.inner_routers,
+            lifetime: result.lifetime,
+            observed_ipv6: result.observed_ipv6,
+            port_mapping,
+        })
+    }
+
+    /// The routers are asked meanwhile, in a thread that ends by itself. Without a gateway nobody can be asked.
+    fn ask_routers(&self) -> Receiver<Vec<ProbeAnswer>> {
+        let (tell, told) = mpsc::channel();
+        let waker = Arc::clone(&self.shared.waker);
+        let _ = std::thread::Builder::new().name("hp-portmap".into()).spawn(move || {
+            let answers = portmap::probe(None, PORT_MAPPING_PATIENCE).map(|report| report.answers);
+            let _ = tell.send(answers.unwrap_or_default());
+            waker.wake();
+        });
+        told
+    }
+
+    fn drive(
+        &self,
+        run: &mut CheckRun,
+        machine: &mut Check,
+        routers: &Receiver<Vec<ProbeAnswer>>,
+        deadline: Option<Instant>,
+    ) -> Result<(CheckResult, Vec<ProbeAnswer>), Error> {
+        let mut answers = None;
+        loop {
+            run.transmit(machine);
+            let now = Instant::now();
+            self.shared.waker.clear();
+            if self.shared.is_cancelled() {
+                return Err(super::cancelled());
+            }
+            match routers.try_recv() {
+                Ok(told) => answers = Some(told),
+                Err(TryRecvError::Disconnected) => drop(answers.get_or_insert_default()),
+                Err(TryRecvError::Empty) => {}
+            }
+            if let Some(result) = machine.result(now)
+                && let Some(answers) = answers.take()
+            {
+                return Ok((result, answers));
+            }
+            if deadline.is_some_and(|deadline| now >= deadline) {
+                let server = &self.server;
+                return Err(match (machine.met_plain_server() && !machine.is_answered(), run.unreachable) {
+                    (true, _) => Error::new(
+                        ErrorKind::DialectMismatch,
+                        format!("{server} is a plain server, which tells nothing about NATs"),
+                    ),
+                    (false, Some(how)) if !machine.is_answered() => {
+                        self.describe(Outcome::ServerUnreachable(how), 0, &[])
+                    }
+                    _ => self.describe(Outcome::ServerSilent, 0, &[]),
+                });
+            }
+            let until =
+                deadline.map_or(machine.poll_timeout(), |deadline| deadline.min(machine.poll_timeout()));
+            let fds: Vec<_> =
+                run.sockets.iter().map(UdpEndpoint::fd).chain([self.shared.waker.fd()]).collect();
+            let ready = wait_readable(&fds, Some(until)).map_err(|error| super::socket_error(&error))?;
+            for at in (0..run.sockets.len()).filter(|at| ready[*at]) {
+                run.read(machine, at);
+            }
+            machine.handle_timeout(Instant::now());
+        }
+    }
+}
+
+/// The sockets of one check.
+struct CheckRun {
+    sockets: Vec<UdpEndpoint>,
+    /// What the network says is wrong with the server.
+    unreachable: Option<Unreachable>,
+}
+
+impl CheckRun {
+    fn open(&mut self, any: SocketAddr) -> Result<SocketIndex, Error> {
+        let socket = UdpEndpoint::bind(any).map_err(|error| super::socket_error(&error))?;
+        #[cfg(target_os = "linux")]
+        socket.report_unreachable(true);
+        self.sockets.push(socket);
+        Ok(SocketIndex(self.sockets.len() as u16 - 1))
+    }
+
+    fn prepare(&mut self, servers: &[SocketAddr], longest: Duration) -> Result<CheckConfig, Error> {
+        let ipv4 = servers.iter().find(|server| server.is_ipv4());
+        let ipv6 = servers.iter().find(|server| server.is_ipv6());
+        let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let mut config = CheckConfig {
+            servers: Vec::new(),
+            local: None,
+            hairpin: SocketIndex::default(),
+            silences: Vec::new(),
+        };
+        if let Some(server) = ipv4 {
+            let socket = self.open(any)?;
+            config.servers.push((socket, *server));
+            config.local = self.sockets[usize::from(socket.0)].host_candidate(*server);
+            config.hairpin = self.open(any)?;
+            for seconds in SILENCES.map(Duration::from_secs).into_iter().filter(|silence| *silence <= longest)
+            {
+                config.silences.push((self.open(any)?, seconds));
+            }
+        }
+        if let Some(server) = ipv6 {
+            match self.open((Ipv6Addr::UNSPECIFIED, 0).into()) {
+                Ok(socket) => config.servers.push((socket, *server)),
+                // A host without IPv6 has IPv4 to talk of.
+                Err(error) if config.servers.is_empty() => return Err(error),
+                Err(_) => {}
+            }
+        }
+        Ok(config)
+    }
+
+    fn transmit(&self, machine: &mut Check) {
+        while let Some(transmit) = machine.poll_transmit() {
+            let socket = &self.sockets[usize::from(transmit.socket.0)];
+            let sent = match transmit.ttl {
+                Some(ttl) => socket.send_with_ttl(&transmit.payload, transmit.destination, ttl),
+                None => socket.send(&transmit.payload, transmit.destination),
+            };
+            if let Err(error) = sent {
+                log::debug!(target: "holepunch::client", "sending to {}: {error}", transmit.destination);
+            }
+        }
+    }
+
+    fn read(&mut self, machine: &mut Check, at: usize) {
+        let mut buffer = [0; MAX_DATAGRAM];
+        let socket = &self.sockets[at];
+        for _ in 0..MAX_READS_PER_TURN {
+            match socket.peek(&mut buffer) {
+                Ok(Some((payload, source))) => {
+                    machine.handle_datagram(Instant::now(), SocketIndex(at as u16), source, payload);
+                    socket.discard();
+                    self.transmit(machine);
+                }
+                Ok(None) => break,
+                // What the network reports is read below.
+                Err(_) => {}
+            }
+        }
+        #[cfg(target_os = "linux")]
+        while let Some(report) = socket.next_report() {
+            match report {
+                Report::TimeExceeded { router, payload } => machine.handle_time_exceeded(router, &payload),
+                Report::Unreachable(_, how) => self.unreachable = how.or(self.unreachable),
+            }
+        }
     }
 }

@@ -13,8 +13,8 @@ use super::wire::codec::Writer;
 /// A cookie on the wire; meaningful to the server that made it only.
 pub type Cookie = [u8; 16];
 
-/// How long one key epoch lasts; a cookie is good for one to two of them.
-pub const EPOCH: Duration = Duration::from_secs(60);
+/// How long one key epoch lasts; a cookie is good for one to two of them: long enough to see how long a NAT keeps a mapping.
+pub const EPOCH: Duration = Duration::from_secs(300);
 
 /// Makes and checks cookies.
 #[derive(Clone, Debug)]

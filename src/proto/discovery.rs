@@ -187,7 +187,7 @@ impl Discovery {
             self.filter_rounds += 1;
             self.filter_asked = now;
             let (token, sequence) = (self.config.token, self.rounds as u32);
-            let probe = FilterProbe { token, sequence, cookie: self.config.cookie };
+            let probe = FilterProbe { token, sequence, cookie: self.config.cookie, target: None };
             self.send(self.config.server, probe.encode());
         }
         self.ask();

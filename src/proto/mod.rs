@@ -10,6 +10,7 @@
 // The tests may take a starting point for virtual time from the clock.
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
+pub mod check;
 pub mod connect;
 pub mod cookie;
 pub mod discovery;

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use super::alternates::Alternates;
 use super::{Registry, SHARDS};
 use crate::net::batch::{ReceiveBatch, SendBatch, ServerSocket};
-use crate::proto::LookupKey;
 use crate::proto::rendezvous::{Request, Shard, Verdict};
 use crate::proto::wire::codec::Writer;
 use crate::proto::wire::{MAX_DATAGRAM, RelayRefusal};
+use crate::proto::{LookupKey, Route};
 
 /// How often a worker looks after its shards' timers under load.
 const TIMER_PERIOD: Duration = Duration::from_millis(5);
@@ -91,6 +91,9 @@ fn handle(
         Verdict::Reply => {
             registry.totals.challenged.fetch_add(1, Ordering::Relaxed);
             outgoing.push(datagram.route, reply.as_slice());
+        }
+        Verdict::ReplyTo(remote) => {
+            outgoing.push(Route { remote, local: datagram.route.local }, reply.as_slice());
         }
         Verdict::AnswerFromElsewhere(probe) => alternates.answer(registry, datagram.route, &probe),
         Verdict::Drop => {

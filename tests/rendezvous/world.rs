@@ -101,7 +101,7 @@ impl World {
                 let reply = reply.as_slice().to_vec();
                 self.deliver(source, reply);
             }
-            Verdict::AnswerFromElsewhere(_) | Verdict::Drop => {}
+            Verdict::AnswerFromElsewhere(_) | Verdict::ReplyTo(_) | Verdict::Drop => {}
         }
     }
 

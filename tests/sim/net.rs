@@ -342,7 +342,7 @@ impl Internet {
                             self.send(SocketAddr::new(at, FILTER_PORT), from, reply.as_slice());
                         }
                     }
-                    Verdict::Drop => {}
+                    Verdict::ReplyTo(_) | Verdict::Drop => {}
                 }
                 self.drain_server();
             }

@@ -7,8 +7,8 @@ use std::time::Instant;
 use crate::proto::cookie::CookieJar;
 use crate::proto::wire::codec::Writer;
 use crate::proto::wire::{
-    self, Alternates, Challenge, FilterProbe, Leave, MappingProbe, MappingReply, Message, Presence, Refused,
-    RefusedReason, Register, RelayRequest, plain,
+    self, Alternates, Challenge, FilterProbe, FilterReply, Leave, MappingProbe, MappingReply, Message,
+    Presence, Refused, RefusedReason, Register, RelayRequest, plain,
 };
 use crate::proto::{DialectPolicy, LookupKey, Rng};
 
@@ -34,6 +34,8 @@ pub enum Verdict<'a> {
     Admit(Request<'a>),
     /// Answer with what was written into the buffer; nothing is kept.
     Reply,
+    /// The same, but to this endpoint, which is proven, too.
+    ReplyTo(SocketAddr),
     /// Send the endpoint, which is proven, such datagrams from elsewhere.
     AnswerFromElsewhere(FilterProbe),
     /// Drop it.
@@ -90,6 +92,13 @@ impl Gate {
             Ok(Message::MappingProbe(probe)) => {
                 answer_mapping_probe(source, &probe, reply);
                 Verdict::Reply
+            }
+            Ok(Message::FilterProbe(FilterProbe { token, sequence, cookie, target: Some(target) })) => {
+                if !self.cookies.check(now, target, &cookie) {
+                    return Verdict::Drop;
+                }
+                FilterReply { token, sequence, other_address: false }.write(reply);
+                Verdict::ReplyTo(target)
             }
             Ok(Message::FilterProbe(probe)) if self.cookies.check(now, source, &probe.cookie) => {
                 Verdict::AnswerFromElsewhere(probe)

@@ -115,15 +115,18 @@ impl MappingReply {
     }
 }
 
-/// "Answer me from a port, and an address, that I have not sent to." The cookie proves that the source wants it.
+/// "Answer me from a port, and an address, that I have not sent to." The cookie proves that the source wants it. With a
+/// target: "Send something from your own port to that endpoint, which is mine, as its cookie proves."
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FilterProbe {
     /// The client's token.
     pub token: u64,
     /// Tells the client's questions apart.
     pub sequence: u32,
-    /// From a challenge.
+    /// From a challenge to the source, or to the target.
     pub cookie: Cookie,
+    /// Another endpoint of the client's.
+    pub target: Option<SocketAddr>,
 }
 
 impl FilterProbe {
@@ -133,11 +136,16 @@ impl FilterProbe {
             writer.u64(self.token);
             writer.u32(self.sequence);
             writer.slice(&self.cookie);
+            if let Some(target) = self.target {
+                writer.endpoint(target);
+            }
         })
     }
 
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        Ok(Self { token: reader.u64()?, sequence: reader.u32()?, cookie: reader.array()? })
+        let (token, sequence, cookie) = (reader.u64()?, reader.u32()?, reader.array()?);
+        let target = if reader.rest().is_empty() { None } else { Some(reader.endpoint()?) };
+        Ok(Self { token, sequence, cookie, target })
     }
 }
 

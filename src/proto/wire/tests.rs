@@ -111,7 +111,20 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
                 MappingReply { token: TOKEN, sequence: 6, observed }.write(w);
             }),
         ),
-        ("filter-probe", FilterProbe { token: TOKEN, sequence: 7, cookie: [0xD4; 16] }.encode()),
+        (
+            "filter-probe",
+            FilterProbe { token: TOKEN, sequence: 7, cookie: [0xD4; 16], target: None }.encode(),
+        ),
+        (
+            "filter-probe-target",
+            FilterProbe {
+                token: TOKEN,
+                sequence: 8,
+                cookie: [0xD4; 16],
+                target: "198.51.100.9:7001".parse().ok(),
+            }
+            .encode(),
+        ),
         (
             "filter-reply",
             written(|w| FilterReply { token: TOKEN, sequence: 7, other_address: true }.write(w)),
@@ -251,6 +264,7 @@ fn truncated_messages_are_refused_at_every_length() {
             // A registration may end after any whole attribute, and what follows a challenge is looked at only if it is whole.
             let result = Message::parse(&datagram[..len]);
             let may_end = ["register", "probe"].contains(&name)
+                || name == "filter-probe-target" && len == examples()["filter-probe"].len()
                 || name == "challenge-alternates" && len >= examples()["challenge"].len();
             assert!(result.is_err() || may_end, "{name} cut to {len} bytes");
             if let Ok(Message::Probe(signed)) = result {

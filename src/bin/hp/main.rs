@@ -1,0 +1,34 @@
+//! `hp`: what people use libholepunch for without writing a program.
+
+mod check;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Finds ways through NATs.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+
+    /// What to log: `error`, `warn`, `info`, `debug`, or a filter like `holepunch=debug` [default: RUST_LOG, else warn]
+    #[arg(long, value_name = "FILTER", global = true)]
+    log: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Find out what the NAT in the way does, and what to expect of it
+    Check(check::Arguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = arguments.log.or_else(|| std::env::var("RUST_LOG").ok()).unwrap_or_else(|| "warn".into());
+    env_logger::Builder::new().parse_filters(&filter).init();
+    match arguments.command {
+        Command::Check(arguments) => check::run(&arguments),
+    }
+}
