@@ -264,7 +264,8 @@ impl Discovery {
         let mapping = mapping_of(self.config.local, &seen);
         let ports: Vec<u16> = seen.iter().map(|(_, source)| source.port()).collect();
         let allocation = match mapping {
-            Mapping::AddressDependent | Mapping::AddressAndPortDependent => allocation_of(&ports),
+            Mapping::AddressAndPortDependent => allocation_of(&ports),
+            // Two addresses show two ports at most, which is no pattern yet.
             _ => super::nat::Allocation::Unknown,
         };
         // Silence says something only of a NAT through which other answers came.

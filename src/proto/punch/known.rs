@@ -58,8 +58,8 @@ pub(super) struct Peer {
     pub candidates: Vec<Candidate>,
     /// What its NAT does, as far as it says.
     pub nat: NatBehaviour,
-    /// More than probing its known endpoints has been tried.
-    pub tried_hard: bool,
+    /// Until when no more than probing its known endpoints is tried; `None`: nothing else has been yet.
+    pub rest_until: Option<Instant>,
     /// The server has been asked to forward.
     pub relay_asked: bool,
     pub relay_refused: Option<RelayRefusal>,
@@ -79,7 +79,7 @@ impl Peer {
             plain_listed: false,
             candidates: Vec::new(),
             nat: NatBehaviour::default(),
-            tried_hard: false,
+            rest_until: None,
             relay_asked: false,
             relay_refused: None,
             native,

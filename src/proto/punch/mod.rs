@@ -478,6 +478,7 @@ impl Puncher {
             })
             .chain(self.hard.as_ref().and_then(HardPunch::poll_timeout))
             .chain(self.peers.iter().filter_map(|peer| self.relay_due(peer)))
+            .chain(self.hard_due())
             .min()
     }
 }

@@ -12,6 +12,8 @@ use crate::proto::types::{PathPolicy, PeerId, SocketIndex};
 
 /// How long the peer's word about its NAT is waited for by one who would spoil that NAT's mapping by speaking first.
 const UNKNOWN_PATIENCE: Duration = Duration::from_millis(400);
+/// From one attempt with many packets to the next at the same peer; both sides start them together.
+const REST: Duration = Duration::from_secs(5);
 /// How long a peer is missed before our router is asked to open a port.
 const MAPPING_PATIENCE: Duration = Duration::from_millis(400);
 /// How long a direct way is looked for before the server is asked to forward.
@@ -92,6 +94,12 @@ impl Puncher {
         }
     }
 
+    /// When the next attempt with many packets may begin.
+    pub(super) fn hard_due(&self) -> Option<Instant> {
+        let missed = self.peers.iter().filter(|peer| !peer.is_confirmed_natively());
+        missed.filter_map(|peer| peer.rest_until).min().filter(|_| self.hard.is_none())
+    }
+
     /// Goes on with the attempt that is under way, or begins the next.
     pub(super) fn punch_hard(&mut self, now: Instant) {
         let ended = self.hard.as_ref().is_some_and(|hard| {
@@ -122,9 +130,15 @@ impl Puncher {
     }
 
     fn begin_hard(&mut self, now: Instant) {
+        for peer in &mut self.peers {
+            peer.rest_until = peer.rest_until.filter(|until| now < *until);
+        }
         let (nat, techniques, rng) = (self.nat, self.config.techniques, &mut self.rng);
         let candidates = self.peers.iter_mut().filter(|peer| {
-            peer.plain.is_none() && !peer.tried_hard && !peer.is_confirmed_natively() && peer.native.is_some()
+            peer.plain.is_none()
+                && peer.rest_until.is_none()
+                && !peer.is_confirmed_natively()
+                && peer.native.is_some()
         });
         self.hard = candidates.into_iter().find_map(|peer| {
             let remote = peer.reflexive().filter(|remote| remote.is_ipv4())?;
@@ -135,7 +149,7 @@ impl Puncher {
                 Technique::Plain | Technique::Hopeless => false,
             };
             let hard = HardPunch::start(technique, peer.listed_id, remote, rng, now).filter(|_| allowed)?;
-            peer.tried_hard = true;
+            peer.rest_until = Some(now + REST);
             log::debug!(target: "holepunch::punch", "peer {:?}: {technique:?}", peer.listed_id);
             Some(hard)
         });
