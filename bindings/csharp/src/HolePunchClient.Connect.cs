@@ -10,8 +10,6 @@ namespace HolePunch
 {
     public sealed partial class HolePunchClient
     {
-        private unsafe delegate hp_status NativeCall(hp_error* detail);
-
         /// <summary>
         /// Meets others that connect with the same ID, and opens a hole to each. Blocks until holes to at least that many
         /// peers are open, time is up or the call is cancelled.
@@ -21,14 +19,16 @@ namespace HolePunch
         /// <param name="cancellationToken">Ends the call at once.</param>
         /// <returns>The connected peers.</returns>
         /// <exception cref="HolePunchException">
-        /// It failed; <see cref="HolePunchException.Peers"/> are the peers that were found so far.
+        /// It failed; <see cref="HolePunchException.Peers"/> are the peers that were found so far, and
+        /// <see cref="Peer.CauseText"/> says what probably kept each of them from being reached.
         /// </exception>
         /// <exception cref="OperationCanceledException">It was cancelled.</exception>
         /// <exception cref="ObjectDisposedException">The client is disposed, or was meanwhile.</exception>
         public IReadOnlyList<Peer> Connect(byte[] id, int peers,
             CancellationToken cancellationToken = default(CancellationToken))
         {
-            return Run(Connecting(id, peers), cancellationToken);
+            NativeCall call = Connecting(id, peers);
+            return Run(() => Meet(call, cancellationToken), cancellationToken);
         }
 
         /// <summary>
@@ -48,7 +48,8 @@ namespace HolePunch
         public Task<IReadOnlyList<Peer>> ConnectAsync(byte[] id, int peers,
             CancellationToken cancellationToken = default(CancellationToken))
         {
-            return RunAsync(Connecting(id, peers), cancellationToken);
+            NativeCall call = Connecting(id, peers);
+            return RunAsync(() => Meet(call, cancellationToken), cancellationToken);
         }
 
         /// <summary>
@@ -78,7 +79,8 @@ namespace HolePunch
         public IReadOnlyList<Peer> ConnectPeers(byte[] id, IEnumerable<IPEndPoint> endPoints,
             CancellationToken cancellationToken = default(CancellationToken))
         {
-            return Run(ConnectingPeers(id, endPoints), cancellationToken);
+            NativeCall call = ConnectingPeers(id, endPoints);
+            return Run(() => Meet(call, cancellationToken), cancellationToken);
         }
 
         /// <summary>
@@ -88,7 +90,8 @@ namespace HolePunch
         public Task<IReadOnlyList<Peer>> ConnectPeersAsync(byte[] id, IEnumerable<IPEndPoint> endPoints,
             CancellationToken cancellationToken = default(CancellationToken))
         {
-            return RunAsync(ConnectingPeers(id, endPoints), cancellationToken);
+            NativeCall call = ConnectingPeers(id, endPoints);
+            return RunAsync(() => Meet(call, cancellationToken), cancellationToken);
         }
 
         private unsafe NativeCall Connecting(byte[] id, int peers)
@@ -121,61 +124,13 @@ namespace HolePunch
             };
         }
 
-        private IReadOnlyList<Peer> Run(NativeCall call, CancellationToken token)
+        private unsafe IReadOnlyList<Peer> Meet(NativeCall call, CancellationToken token)
         {
-            Enter(token);
-            try
-            {
-                return RunInTurn(call, token);
-            }
-            finally
-            {
-                turn.Release();
-            }
-        }
-
-        private async Task<IReadOnlyList<Peer>> RunAsync(NativeCall call, CancellationToken token)
-        {
-            await EnterAsync(token).ConfigureAwait(false);
-            try
-            {
-                // A thread of its own: the call may take minutes, which the thread pool is not made for.
-                return await Task.Factory.StartNew(() => RunInTurn(call, token), CancellationToken.None,
-                    TaskCreationOptions.LongRunning | TaskCreationOptions.DenyChildAttach, TaskScheduler.Default)
-                    .ConfigureAwait(false);
-            }
-            finally
-            {
-                turn.Release();
-            }
-        }
-
-        private unsafe IReadOnlyList<Peer> RunInTurn(NativeCall call, CancellationToken token)
-        {
-            Interop.Check(NativeMethods.hp_client_set_timeout_ms(handle, Interop.Milliseconds(Timeout)));
             taken = new Dictionary<uint, HoleSocket>();
             early = new List<EarlyDatagram>();
             calls++;
             hp_error detail = Interop.Detail();
-            hp_status status;
-            using (var cancelled = CancellationTokenSource.CreateLinkedTokenSource(token, closing.Token, ProcessEnd.Token))
-            {
-                lock (gate)
-                    running = cancelled;
-                try
-                {
-                    using (cancelled.Token.Register(() => NativeMethods.hp_cancel(handle)))
-                        status = call(&detail);
-                }
-                finally
-                {
-                    lock (gate)
-                        running = null;
-                }
-            }
-            // The call may have ended just before it was cancelled.
-            NativeMethods.hp_cancel_clear(handle);
-
+            hp_status status = Call(call, &detail, token);
             IReadOnlyList<Peer> peers = found = ReadPeers();
             if (status == hp_status.HP_STATUS_OK)
                 return peers;
@@ -192,9 +147,22 @@ namespace HolePunch
                 hp_peer native = default(hp_peer);
                 native.struct_size = (uint)sizeof(hp_peer);
                 Interop.Check(NativeMethods.hp_peer_get(handle, i, &native));
-                peers[i] = new Peer(&native, calls);
+                peers[i] = new Peer(&native, calls, (Cause)NativeMethods.hp_peer_cause(handle, i), ReadAttempts(i));
             }
             return peers;
+        }
+
+        private unsafe IReadOnlyList<PathAttempt> ReadAttempts(uint peer)
+        {
+            var attempts = new PathAttempt[NativeMethods.hp_peer_attempt_count(handle, peer)];
+            for (uint i = 0; i < attempts.Length; i++)
+            {
+                hp_attempt native = default(hp_attempt);
+                native.struct_size = (uint)sizeof(hp_attempt);
+                Interop.Check(NativeMethods.hp_peer_attempt_get(handle, peer, i, &native));
+                attempts[i] = new PathAttempt(&native);
+            }
+            return Array.AsReadOnly(attempts);
         }
     }
 }

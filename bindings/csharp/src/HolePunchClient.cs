@@ -91,6 +91,10 @@ namespace HolePunch
                 nameof(options.PeerRetry), options.PeerRetry, range);
             Arguments.CheckDialect(options.Dialect, nameof(options.Dialect));
             Interop.Check(NativeMethods.hp_client_set_dialect(handle, (int)options.Dialect));
+            Arguments.CheckSetting(NativeMethods.hp_client_set_path_policy(handle, (int)options.PathPolicy),
+                nameof(options.PathPolicy), options.PathPolicy, "a value of PathPolicy");
+            Arguments.CheckSetting(NativeMethods.hp_client_set_techniques(handle, (uint)options.Techniques),
+                nameof(options.Techniques), options.Techniques, "a combination of Techniques");
             if (options.LocalEndPoint != null)
             {
                 Arguments.CheckEndPoint(options.LocalEndPoint, nameof(options.LocalEndPoint));

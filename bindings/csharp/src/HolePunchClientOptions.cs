@@ -27,6 +27,14 @@ namespace HolePunch
         /// <summary>Which dialects may be spoken, <see cref="Dialect.Auto"/> by default.</summary>
         public Dialect Dialect { get; set; } = Dialect.Auto;
 
+        /// <summary>Which paths are good enough, <see cref="PathPolicy.DirectPreferred"/> by default.</summary>
+        public PathPolicy PathPolicy { get; set; } = PathPolicy.DirectPreferred;
+
+        /// <summary>
+        /// What may be done to get through beside probing known addresses, <see cref="Techniques.All"/> by default.
+        /// </summary>
+        public Techniques Techniques { get; set; } = Techniques.All;
+
         /// <summary>
         /// The local address to bind to, which also fixes the address family; with port 0 the system chooses the port.
         /// Null, the default, leaves all to the system.

@@ -27,7 +27,8 @@ namespace HolePunch
 
         /// <summary>
         /// The peers that were found before the call failed; <see cref="HolePunchClient.ConnectPeersAsync"/> can go on with
-        /// them.
+        /// them. <see cref="Peer.CauseText"/> says what probably kept one from being reached, and
+        /// <see cref="Peer.Attempts"/> where it was looked for.
         /// </summary>
         public IReadOnlyList<Peer> Peers { get; }
 

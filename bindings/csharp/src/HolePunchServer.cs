@@ -83,6 +83,20 @@ namespace HolePunch
                     nameof(options.MaxEndpoints), options.MaxEndpoints, "at least 256");
             SetPlainExpiry(options.PlainExpiry);
             SetMaxPlainIdLength(options.MaxPlainIdLength);
+            Arguments.CheckSetting(
+                NativeMethods.hp_server_set_alternate_ports(handle, (uint)options.AlternatePorts),
+                nameof(options.AlternatePorts), options.AlternatePorts, "0 to 4");
+            if (options.OtherAddress != null)
+                SetOtherAddress(options.OtherAddress);
+            options.Relay?.Apply(handle);
+        }
+
+        private unsafe void SetOtherAddress(IPAddress address)
+        {
+            hp_status status;
+            fixed (byte* text = Interop.NulTerminated(address.ToString(), nameof(HolePunchServerOptions.OtherAddress)))
+                status = NativeMethods.hp_server_set_other_address(handle, text);
+            Arguments.CheckSetting(status, nameof(HolePunchServerOptions.OtherAddress), address, "one of this host's addresses");
         }
 
         /// <summary>The address that the server listens on.</summary>

@@ -1,4 +1,5 @@
 using System;
+using System.Net;
 
 namespace HolePunch
 {
@@ -28,5 +29,20 @@ namespace HolePunch
 
         /// <summary>The longest session ID that a plain client may use, 1 to 1024 bytes, 1024 by default.</summary>
         public int MaxPlainIdLength { get; set; } = 1024;
+
+        /// <summary>
+        /// On how many of the ports after its own, 0 to 4, the server tells native clients which source it sees, so that
+        /// they learn what their NATs do; one more answers from. 3 by default. Ports that are taken are done without.
+        /// </summary>
+        public int AlternatePorts { get; set; } = 3;
+
+        /// <summary>Another address of this host for the same purpose; null, the default, if there is none.</summary>
+        public IPAddress OtherAddress { get; set; }
+
+        /// <summary>
+        /// What the server allows when it forwards between native clients that find no direct way; null, the default, if it
+        /// does not forward. <c>new RelayOptions()</c> has it forward within the usual limits.
+        /// </summary>
+        public RelayOptions Relay { get; set; }
     }
 }

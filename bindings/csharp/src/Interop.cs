@@ -38,6 +38,12 @@ namespace HolePunch.Native
             return time.Ticks / TimeSpan.TicksPerMillisecond + (rest > 0 ? 1 : 0);
         }
 
+        internal static TimeSpan Time(ulong milliseconds)
+        {
+            const ulong most = (ulong)(long.MaxValue / TimeSpan.TicksPerMillisecond);
+            return TimeSpan.FromTicks((long)Math.Min(milliseconds, most) * TimeSpan.TicksPerMillisecond);
+        }
+
         internal static hp_addr Address(IPEndPoint endPoint)
         {
             hp_addr address = default(hp_addr);

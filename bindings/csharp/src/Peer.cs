@@ -1,4 +1,5 @@
 using System;
+using System.Collections.Generic;
 using System.Net;
 using HolePunch.Native;
 
@@ -7,7 +8,7 @@ namespace HolePunch
     /// <summary>Another participant that a call has found.</summary>
     public sealed class Peer
     {
-        internal unsafe Peer(hp_peer* native, int call)
+        internal unsafe Peer(hp_peer* native, int call, Cause cause, IReadOnlyList<PathAttempt> attempts)
         {
             EndPoint = Interop.EndPoint(&native->endpoint);
             Path = (PathKind)native->path;
@@ -17,6 +18,8 @@ namespace HolePunch
             Authenticated = native->authenticated != 0;
             SocketIndex = native->socket;
             Call = call;
+            Cause = cause;
+            Attempts = attempts;
         }
 
         /// <summary>Where the peer is reached: the other end of the hole.</summary>
@@ -40,6 +43,39 @@ namespace HolePunch
         /// Whether the peer proved that it knows the session ID, or merely spoke from a listed address (plain dialect).
         /// </summary>
         public bool Authenticated { get; }
+
+        /// <summary>
+        /// What probably kept the peer from being reached; <see cref="Cause.Unknown"/> if nothing did, or too little is
+        /// known to say.
+        /// </summary>
+        /// <example>
+        /// This prints why peers were not reached, and where they were looked for:
+        /// <code>
+        /// try
+        /// {
+        ///     client.Connect(id, 3);
+        /// }
+        /// catch (HolePunchException error)
+        /// {
+        ///     foreach (Peer peer in error.Peers.Where(each => !each.Connected))
+        ///     {
+        ///         Console.Error.WriteLine(peer + ": " + peer.CauseText);
+        ///         foreach (PathAttempt attempt in peer.Attempts)
+        ///             Console.Error.WriteLine("  " + attempt);
+        ///     }
+        /// }
+        /// </code>
+        /// </example>
+        public Cause Cause { get; }
+
+        /// <summary><see cref="Cause"/> and what helps, in English, in a sentence or two.</summary>
+        public unsafe string CauseText => Interop.Text(NativeMethods.hp_cause_text((int)Cause));
+
+        /// <summary>
+        /// The addresses at which the peer was looked for, also if it was reached; none of a peer that speaks the plain
+        /// dialect.
+        /// </summary>
+        public IReadOnlyList<PathAttempt> Attempts { get; }
 
         internal uint SocketIndex { get; }
 

@@ -62,6 +62,25 @@ namespace HolePunch.Tests
         }
 
         [Test]
+        private static void NAT_checks_leave_nothing_behind()
+        {
+            using (var service = new Service())
+            using (HolePunchClient client = service.Client())
+                LeavesNothing(() =>
+                {
+                    client.CheckNat();
+                    for (int i = 0; i < 20; i++)
+                    {
+                        using (var source = new CancellationTokenSource(i))
+                        {
+                            Task check = client.CheckNatAsync(TimeSpan.FromMinutes(5), source.Token);
+                            Check.Throws<OperationCanceledException>(check);
+                        }
+                    }
+                });
+        }
+
+        [Test]
         private static void What_nobody_disposes_is_finalized()
         {
             using (var service = new Service())

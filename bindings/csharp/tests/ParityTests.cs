@@ -75,8 +75,7 @@ namespace HolePunch.Tests
             var expected = from name in Enum.GetNames(status)
                            let bare = name.Substring("HP_STATUS_".Length)
                            where !unseen.Contains(bare)
-                           let words = bare.Split('_').Select(word => word[0] + word.Substring(1).ToLowerInvariant())
-                           select string.Concat(words) + " = " + Number(Enum.Parse(status, name));
+                           select Words(bare) + " = " + Number(Enum.Parse(status, name));
             var actual = Enum.GetValues(typeof(HolePunchError)).Cast<HolePunchError>().Where(code => code < 0)
                 .Select(code => code + " = " + (int)code);
             Check.SameItems(expected, actual, "error codes");
@@ -86,7 +85,11 @@ namespace HolePunch.Tests
         private static void Every_struct_has_its_layout_in_C()
         {
             var expected = new List<KeyValuePair<string, string>>();
-            foreach (string name in new[] { "hp_addr", "hp_error", "hp_peer", "hp_counters", "hp_server_counters" })
+            string[] names = Regex.Matches(Files.Read("include", "holepunch.h"), @"^typedef struct (hp_\w+) \{",
+                RegexOptions.Multiline).Cast<Match>().Select(match => match.Groups[1].Value).ToArray();
+            Check.SameItems(new[] { "hp_addr", "hp_error", "hp_peer", "hp_counters", "hp_attempt", "hp_nat_report",
+                "hp_server_counters", "hp_relay_options" }, names, "structs");
+            foreach (string name in names)
             {
                 Type type = Native(name);
                 expected.Add(new KeyValuePair<string, string>("sizeof(" + name + ")", Number(Marshal.SizeOf(type))));
@@ -96,9 +99,53 @@ namespace HolePunch.Tests
                     expected.Add(new KeyValuePair<string, string>("offsetof(" + name + ", " + field.Name + ")", offset));
                 }
             }
-            string header = Files.Read("include", "holepunch.h");
-            Check.Equal(5, Regex.Matches(header, @"^typedef struct hp_\w+ \{", RegexOptions.Multiline).Count, "structs");
             CheckInC(expected);
+        }
+
+        [Test]
+        private static void Every_constant_that_a_program_may_see_is_in_an_enumeration()
+        {
+            HasMembers<PathKind>("HP_PATH_");
+            HasMembers<Dialect>("HP_DIALECT_");
+            HasMembers<PathPolicy>("HP_PATHS_");
+            HasMembers<Techniques>("HP_TECHNIQUE_", "None = 0", "All = " + (int)Techniques.All);
+            HasMembers<Cause>("HP_CAUSE_");
+            HasMembers<NatMapping>("HP_MAPPING_", "Unknown = 0");
+            HasMembers<NatFiltering>("HP_FILTERING_", "Unknown = 0");
+            HasMembers<NatAllocation>("HP_ALLOCATION_", "Unknown = 0");
+            HasMembers<NatHairpin>("HP_HAIRPIN_", "Unknown = 0");
+            HasMembers<PortMappingProtocols>("HP_PORT_MAPPING_", "None = 0");
+        }
+
+        private static void HasMembers<T>(string prefix, params string[] others)
+        {
+            var expected = Constants().Where(field => field.Name.StartsWith(prefix))
+                .Select(field => Words(field.Name.Substring(prefix.Length)) + " = " + Number(field.GetRawConstantValue()));
+            var actual = Enum.GetValues(typeof(T)).Cast<object>().Select(each => each + " = " + Number(each));
+            Check.SameItems(expected.Concat(others), actual, typeof(T).Name);
+        }
+
+        // WORDS_LIKE_THESE as WordsLikeThese.
+        private static string Words(string constant)
+        {
+            return string.Concat(constant.Split('_').Select(word => word[0] + word.Substring(1).ToLowerInvariant()));
+        }
+
+        [Test]
+        private static void A_relay_has_the_same_defaults_in_C()
+        {
+            var options = new RelayOptions();
+            var expected = new Dictionary<string, object>
+            {
+                { "ports", options.Ports },
+                { "max_pairs", options.MaxPairs },
+                { "reserved", 0 },
+                { "bytes_per_second", options.BytesPerSecond },
+                { "idle_ms", options.Idle.TotalMilliseconds },
+                { "lifetime_ms", options.Lifetime.TotalMilliseconds },
+            };
+            CheckInC(expected.Select(each => new KeyValuePair<string, string>(
+                "((hp_relay_options)HP_RELAY_OPTIONS_INIT)." + each.Key, Number(each.Value))));
         }
 
         /// <summary>Has a C program print what expressions are.</summary>

@@ -124,6 +124,21 @@ namespace HolePunch.Tests
             Refused("MaxEndpoints", new HolePunchServerOptions { MaxEndpoints = -1 });
             Refused("length", new HolePunchServerOptions { MaxPlainIdLength = 1025 });
             Refused("Dialect", new HolePunchServerOptions { Dialect = (Dialect)(-1) });
+            foreach (int ports in new[] { -1, 5 })
+                Refused("AlternatePorts", new HolePunchServerOptions { AlternatePorts = ports });
+            foreach (IPAddress address in new[] { IPAddress.Any, IPAddress.IPv6Any, IPAddress.Parse("224.0.0.1") })
+                Refused("OtherAddress", new HolePunchServerOptions { OtherAddress = address });
+            foreach (int ports in new[] { -1, 0, 65 })
+                Refused("Ports", new HolePunchServerOptions { Relay = new RelayOptions { Ports = ports } });
+            foreach (int pairs in new[] { -1, 0 })
+                Refused("MaxPairs", new HolePunchServerOptions { Relay = new RelayOptions { MaxPairs = pairs } });
+            foreach (long rate in new[] { -1, 0, 2047 })
+                Refused("BytesPerSecond", new HolePunchServerOptions { Relay = new RelayOptions { BytesPerSecond = rate } });
+            foreach (TimeSpan time in new[] { TimeSpan.Zero, Timeout.InfiniteTimeSpan })
+            {
+                Refused("Idle", new HolePunchServerOptions { Relay = new RelayOptions { Idle = time } });
+                Refused("Lifetime", new HolePunchServerOptions { Relay = new RelayOptions { Lifetime = time } });
+            }
             foreach (string address in new[] { "nowhere:", "127.0.0.1:70000", "a\0b" })
             {
                 var error = Check.Throws<ArgumentException>(
@@ -134,6 +149,27 @@ namespace HolePunch.Tests
             {
                 var options = new HolePunchServerOptions { Address = server.LocalEndPoint.ToString() };
                 Check.Equal(98, Check.Fails(HolePunchError.Socket, () => new HolePunchServer(options)).NativeErrorCode, "errno");
+            }
+        }
+
+        [Test]
+        private static void Extreme_options_are_taken()
+        {
+            foreach (RelayOptions relay in new[]
+            {
+                new RelayOptions { Ports = 1, MaxPairs = 1, BytesPerSecond = 2048, Idle = TimeSpan.FromTicks(1) },
+                new RelayOptions { Ports = 64, MaxPairs = int.MaxValue, BytesPerSecond = null, Lifetime = TimeSpan.MaxValue },
+                new RelayOptions { BytesPerSecond = long.MaxValue, Idle = TimeSpan.MaxValue, Lifetime = TimeSpan.FromTicks(1) },
+            })
+            {
+                using (var service = new Service(new HolePunchServerOptions
+                {
+                    AlternatePorts = relay.Ports == 1 ? 0 : 4,
+                    OtherAddress = IPAddress.Parse("127.0.0.2"),
+                    Relay = relay,
+                }))
+                using (Pair pair = service.Meet())
+                    pair.Talk();
             }
         }
 
