@@ -8,7 +8,9 @@ use super::cookie::Cookie;
 use super::discovery::{Discovery, DiscoveryConfig};
 use super::nat::{Mapping, NatBehaviour};
 use super::types::{PeerId, SocketIndex, Transmit};
-use super::wire::{Attributes, Challenge, FilterProbe, MappingProbe, Message, Register, is_native};
+use super::wire::{
+    Attributes, Challenge, FilterProbe, MappingProbe, Message, RefusedReason, Register, is_native,
+};
 use super::{LookupKey, Rng};
 
 /// The pause between two unanswered requests.
@@ -117,7 +119,7 @@ impl Check {
         self.answered_at.is_some()
     }
 
-    /// Whether something came from the server that is not native.
+    /// Whether the server has refused the native dialect, or sent something that is not native.
     pub fn met_plain_server(&self) -> bool {
         self.plain_answer
     }
@@ -154,6 +156,11 @@ impl Check {
                     (None, Some(discovery)) => drop(discovery.handle_filter(now, source, &reply)),
                     _ => {}
                 }
+            }
+            Ok(Message::Refused(refused))
+                if refused.token == self.token && refused.reason == Some(RefusedReason::DialectRefused) =>
+            {
+                self.plain_answer |= server.is_some();
             }
             // Our own question, come round.
             Ok(Message::MappingProbe(probe)) if (probe.token, probe.sequence) == (self.token, HAIRPIN) => {

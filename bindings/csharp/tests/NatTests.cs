@@ -113,6 +113,9 @@ namespace HolePunch.Tests
                 Check.Fails(HolePunchError.ServerPortClosed, () => client.CheckNat());
             using (var client = new HolePunchClient("no-such-host.invalid:5000", brief))
                 Check.Fails(HolePunchError.ServerNotFound, () => client.CheckNat());
+            using (var service = new Service(new HolePunchServerOptions { Dialect = Dialect.Plain }))
+            using (HolePunchClient client = service.Client(brief))
+                Check.Fails(HolePunchError.DialectMismatch, () => client.CheckNat());
             using (var client = new HolePunchClient("127.0.0.1:5000", brief))
             {
                 foreach (TimeSpan longest in new[] { TimeSpan.FromTicks(-1), TimeSpan.FromDays(50), TimeSpan.MaxValue })
