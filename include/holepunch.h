@@ -802,8 +802,9 @@ hp_status hp_peer_attempt_get(const struct hp_client *client,
  * Asks the server, from fresh sockets, what the NAT in the way does. Blocks for a second or two, within the client's
  * timeout; hp_cancel ends it. What earlier calls left is not touched.
  *
- * longest_lifetime_ms: how long to wait at most to see how long an unused mapping lives; 0 not to look. The call then takes so much
- * longer. out: zeroed on entry (as much as struct_size says) and filled on success. error: NULL or details.
+ * longest_lifetime_ms: how long to wait at most, 10000 to 300000 (more counts as that, less as 0), to see how long an unused
+ * mapping lives; 0 not to look. The call, and its timeout, then take so much longer.
+ * out: zeroed on entry (as much as struct_size says) and filled on success. error: NULL or details.
  * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_SERVER_NOT_FOUND, HP_STATUS_SOCKET, HP_STATUS_SERVER_SILENT,
  * HP_STATUS_SERVER_UNREACHABLE, HP_STATUS_SERVER_PORT_CLOSED, HP_STATUS_DIALECT_MISMATCH (the server is a plain one),
  * HP_STATUS_CANCELLED, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC.

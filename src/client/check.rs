@@ -1,6 +1,6 @@
 //! What the NAT does between this host and the server, without any peer.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::time::{Duration, Instant};
@@ -17,6 +17,8 @@ use crate::proto::connect::{Outcome, Unreachable};
 use crate::proto::wire::MAX_DATAGRAM;
 use crate::proto::{NatBehaviour, Rng, SocketIndex};
 
+/// How long signs that the server is no good are not believed.
+const NO_SERVICE_PATIENCE: Duration = Duration::from_secs(2);
 /// Datagrams that are read from one socket before the others get their turn.
 const MAX_READS_PER_TURN: usize = 64;
 
@@ -69,7 +71,12 @@ impl Client {
         let longest = check.longest_lifetime.map_or(Duration::ZERO, |longest| longest.min(LONGEST_LIFETIME));
         let deadline = deadline.and_then(|deadline| deadline.checked_add(longest));
         let servers = self.look_up(deadline)?;
-        let mut run = CheckRun { sockets: Vec::new(), unreachable: None };
+        let mut run = CheckRun {
+            sockets: Vec::new(),
+            unreachable: None,
+            started: Instant::now(),
+            local: self.local.map(|local| local.ip()),
+        };
         let config = run.prepare(&servers, longest)?;
         let local = config.local;
         let routers = self.ask_routers();
@@ -124,18 +131,9 @@ impl Client {
             {
                 return Ok((result, answers));
             }
-            if deadline.is_some_and(|deadline| now >= deadline) {
-                let server = &self.server;
-                return Err(match (machine.met_plain_server() && !machine.is_answered(), run.unreachable) {
-                    (true, _) => Error::new(
-                        ErrorKind::DialectMismatch,
-                        format!("{server} is a plain server, which tells nothing about NATs"),
-                    ),
-                    (false, Some(how)) if !machine.is_answered() => {
-                        self.describe(Outcome::ServerUnreachable(how), 0, &[])
-                    }
-                    _ => self.describe(Outcome::ServerSilent, 0, &[]),
-                });
+            let time_is_up = deadline.is_some_and(|deadline| now >= deadline);
+            if let Some(error) = self.check_failure(run, machine, time_is_up) {
+                return Err(error);
             }
             let until =
                 deadline.map_or(machine.poll_timeout(), |deadline| deadline.min(machine.poll_timeout()));
@@ -148,6 +146,23 @@ impl Client {
             machine.handle_timeout(Instant::now());
         }
     }
+
+    /// Why there is nothing more to wait for: time is up, or the server is no good. One that seems so at first may be starting.
+    fn check_failure(&self, run: &CheckRun, machine: &Check, time_is_up: bool) -> Option<Error> {
+        let given_up = run.started.elapsed() >= NO_SERVICE_PATIENCE && !machine.is_answered();
+        match run.unreachable.filter(|_| !machine.is_answered()) {
+            _ if (given_up || time_is_up) && machine.met_plain_server() && !machine.is_answered() => {
+                Some(Error::new(
+                    ErrorKind::DialectMismatch,
+                    format!("{} is a plain server, which tells nothing about NATs", self.server),
+                ))
+            }
+            Some(how) if given_up || time_is_up => {
+                Some(self.describe(Outcome::ServerUnreachable(how), 0, &[]))
+            }
+            _ => time_is_up.then(|| self.describe(Outcome::ServerSilent, 0, &[])),
+        }
+    }
 }
 
 /// The sockets of one check.
@@ -155,6 +170,9 @@ struct CheckRun {
     sockets: Vec<UdpEndpoint>,
     /// What the network says is wrong with the server.
     unreachable: Option<Unreachable>,
+    started: Instant,
+    /// The address to ask from, where the caller wants a certain one.
+    local: Option<IpAddr>,
 }
 
 impl CheckRun {
@@ -167,9 +185,15 @@ impl CheckRun {
     }
 
     fn prepare(&mut self, servers: &[SocketAddr], longest: Duration) -> Result<CheckConfig, Error> {
-        let ipv4 = servers.iter().find(|server| server.is_ipv4());
-        let ipv6 = servers.iter().find(|server| server.is_ipv6());
-        let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let allowed =
+            |server: &&SocketAddr| self.local.is_none_or(|local| local.is_ipv4() == server.is_ipv4());
+        let ipv4 = servers.iter().filter(allowed).find(|server| server.is_ipv4());
+        let ipv6 = servers.iter().filter(allowed).find(|server| server.is_ipv6());
+        if ipv4.or(ipv6).is_none() {
+            let message = "the server has no address of the local address's family";
+            return Err(Error::new(ErrorKind::ServerUnreachable, message));
+        }
+        let any = SocketAddr::new(self.local.unwrap_or(Ipv4Addr::UNSPECIFIED.into()), 0);
         let mut config = CheckConfig {
             servers: Vec::new(),
             local: None,
@@ -187,7 +211,7 @@ impl CheckRun {
             }
         }
         if let Some(server) = ipv6 {
-            match self.open((Ipv6Addr::UNSPECIFIED, 0).into()) {
+            match self.open(SocketAddr::new(self.local.unwrap_or(Ipv6Addr::UNSPECIFIED.into()), 0)) {
                 Ok(socket) => config.servers.push((socket, *server)),
                 // A host without IPv6 has IPv4 to talk of.
                 Err(error) if config.servers.is_empty() => return Err(error),

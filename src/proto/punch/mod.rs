@@ -247,7 +247,7 @@ impl Puncher {
         let peer = self.peers.remove(position);
         let tried = now.saturating_duration_since(peer.known_since);
         if tried >= REPORTED_AFTER && self.unreached.len() < MAX_PEERS {
-            self.unreached.push(peer.status(now, PunchReport { cause: Cause::PeerLeft, ..report }));
+            self.unreached.push(peer.status(now, report));
         }
     }
 

@@ -60,20 +60,20 @@ impl Cause {
             Self::Unknown => c"no cause is known",
             Self::PeerLeft => c"the peer left before a hole was open: it may have run out of time, or ended",
             Self::BothSymmetric => {
-                c"both NATs give each peer another port, so neither side can tell where to send; IPv6, a port mapping on a router or a server that forwards (hp-server --relay) helps"
+                c"both NATs give each peer another port, so neither side knows where to send: IPv6, a port mapping or a forwarding server (hp-server --relay) helps"
             }
             Self::NothingHeard => {
-                c"nothing of the peer's came through, although the NATs would let it: a firewall may drop UDP; a server that forwards (hp-server --relay) may help"
+                c"nothing of the peer's came through: a firewall may drop UDP, or it insists on being relayed; a forwarding server (hp-server --relay) may help"
             }
             Self::OneWay => {
-                c"the peer's probes come through, ours or its answers do not: a firewall may drop our UDP; a server that forwards (hp-server --relay) may help"
+                c"the peer's probes come through, ours or its answers do not: a firewall may drop our UDP; a forwarding server (hp-server --relay) may help"
             }
             Self::Policy => {
                 c"the two sides insist on different kinds of paths or dialects, or no server forwards: their settings must fit each other"
             }
             Self::TooShort => c"the call ended before enough could be tried: a longer timeout helps",
             Self::NotFound => {
-                c"a NAT gives each peer another port, and the right one was not found: trying again may help, a port mapping or a server that forwards (hp-server --relay) does"
+                c"a NAT gives each peer another port, and the right one was not found: trying again may help, a forwarding server (hp-server --relay) does"
             }
         }
     }
@@ -114,10 +114,12 @@ impl Puncher {
         if peer.progress(now) >= super::Progress::Confirmed {
             return Cause::Unknown;
         }
-        if peer.is_gone() {
+        let tried = now.saturating_duration_since(peer.known_since);
+        // Who leaves after a while has run out of time for the same reason as we have.
+        if peer.is_gone() && tried < super::REPORTED_AFTER {
             return Cause::PeerLeft;
         }
-        if now.saturating_duration_since(peer.known_since) < TOO_SHORT {
+        if tried < TOO_SHORT {
             return Cause::TooShort;
         }
         let relay_only = self.config.paths == PathPolicy::RelayOnly;
