@@ -25,7 +25,7 @@ help: ## list the targets
 setup: ## install the Debian packages that tests and demo need (as root; otherwise says what is missing)
 	@scripts/setup.sh
 
-build: ## build the library, hp-server and the C examples (release)
+build: ## build the library, hp-server, hp and the C examples (release)
 	@CARGO='$(CARGO)' scripts/build.sh
 	@mkdir -p build/lib build/bin
 	@ln -sf ../../target/release/libholepunch.so build/lib/libholepunch.so.$(ABI)
@@ -63,7 +63,7 @@ lint: ## check formatting and lints
 bench: setup build ## measure, as ratios against references in the same run
 	@scripts/bench.sh
 
-install: ## install into $(DESTDIR)$(PREFIX): header, libraries, pkg-config and CMake files, hp-server
+install: ## install into $(DESTDIR)$(PREFIX): header, libraries, pkg-config and CMake files, hp-server, hp
 	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' BINDIR='$(BINDIR)' \
 	    VERSION='$(VERSION)' ABI='$(ABI)' CARGO='$(CARGO)' scripts/install.sh install
 

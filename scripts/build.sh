@@ -9,4 +9,4 @@ cd "$(dirname "$0")/.."
 # Several words are allowed: CARGO='cargo +stable'.
 read -ra cargo <<<"${CARGO:-cargo}"
 "${cargo[@]}" build --release --locked
-"${cargo[@]}" rustc --release --locked --lib --crate-type cdylib,staticlib -- -C opt-level=s
+"${cargo[@]}" rustc --release --locked --lib --crate-type cdylib,staticlib -- -C opt-level=z

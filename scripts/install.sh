@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `install.sh install` puts header, libraries, pkg-config and CMake files, hp-server and licences below $DESTDIR;
+# `install.sh install` puts header, libraries, pkg-config and CMake files, hp-server, hp and licences below $DESTDIR;
 # `install.sh uninstall` with the same variables removes them. Called by `make install` and `make uninstall`.
 set -euo pipefail
 
@@ -132,7 +132,7 @@ build() {
     else
         die "$cargo not found; run 'make build' first, or set CARGO"
     fi
-    for file in libholepunch.so libholepunch.a hp-server; do
+    for file in libholepunch.so libholepunch.a hp-server hp; do
         [ -f "$out/$file" ] || die "the build made no '$out/$file'"
     done
     built=$out
@@ -187,6 +187,7 @@ install_all() {
     put 644 "$stage/holepunch-config.cmake" "$cmakedir/holepunch-config.cmake"
     put 644 "$stage/holepunch-config-version.cmake" "$cmakedir/holepunch-config-version.cmake"
     put 755 "$built/hp-server" "$BINDIR/hp-server"
+    put 755 "$built/hp" "$BINDIR/hp"
     for doc in "${docs[@]}"; do
         [ ! -f "$root/$doc" ] || put 644 "$root/$doc" "$docdir/$doc"
     done
@@ -209,6 +210,7 @@ uninstall_all() {
     remove "$cmakedir/holepunch-config.cmake"
     remove "$cmakedir/holepunch-config-version.cmake"
     remove "$BINDIR/hp-server"
+    remove "$BINDIR/hp"
     for doc in "${docs[@]}"; do remove "$docdir/$doc"; done
     remove_dir "$cmakedir"
     remove_dir "$docdir"

@@ -83,6 +83,7 @@ abi=$(sed -n 's/^#define HP_ABI_VERSION \([0-9]*\)$/\1/p' "$root/include/holepun
 expected() {
     local doc
     {
+        echo "bin/hp 755"
         echo "bin/hp-server 755"
         echo "include/holepunch.h 644"
         echo "lib/cmake/holepunch/holepunch-config-version.cmake 644"

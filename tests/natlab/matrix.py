@@ -111,8 +111,8 @@ def _parser() -> argparse.ArgumentParser:
                         help="pairs at the same time, default: one per core")
     parser.add_argument("--client", default="{chat} --timeout {timeout_ms} {server} {session} 1", metavar="COMMAND",
                         help="default: %(default)s")
-    parser.add_argument("--server-command", default="{hp-server} {options} {address}:{port}", metavar="COMMAND",
-                        help="default: %(default)s")
+    parser.add_argument("--server-command", metavar="COMMAND", help="default: %(default)s",
+                        default="{hp-server} --relay --other-address {address2} {options} {address}:{port}")
     parser.add_argument("--server-option", action="append", default=[], metavar="WORD",
                         help="put in for {options}; can be repeated, --server-option=--name for one with dashes")
     parser.add_argument("--connected", default=Commands.connected, metavar="REGEX",
