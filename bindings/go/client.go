@@ -22,10 +22,11 @@ type Client struct {
 	closed chan struct{}
 	once   sync.Once
 
-	timeout time.Duration
-	calls   uint64
-	given   *net.UDPConn
-	taken   map[uint32]*net.UDPConn
+	timeout  time.Duration
+	lifetime time.Duration
+	calls    uint64
+	given    *net.UDPConn
+	taken    map[uint32]*net.UDPConn
 }
 
 // NewClient makes a client of the rendezvous server at "host:port". The host is
@@ -80,6 +81,22 @@ func (c *Client) Configure(options ...Option) error {
 				return err
 			}
 		}
+		if s.paths != nil {
+			if err := c.native.setPathPolicy(*s.paths); err != nil {
+				return err
+			}
+		}
+		if s.techniques != nil {
+			if err := c.native.setTechniques(*s.techniques); err != nil {
+				return err
+			}
+		}
+		if s.lifetime != nil {
+			if *s.lifetime < 0 {
+				return invalid("set the lifetime", "the longest lifetime to look for must not be negative")
+			}
+			c.lifetime = *s.lifetime
+		}
 		if s.socket != nil {
 			return c.give(s.socket)
 		}
@@ -124,7 +141,8 @@ func isOpen(socket *net.UDPConn) bool {
 // peers, 1 to [MaxPeers], are open, the context is done or time is up.
 //
 // If it fails it returns, beside the error, the peers that were found so far;
-// [Client.ConnectPeers] can go on with them.
+// [Client.ConnectPeers] can go on with them. [Peer.Cause] says of each that was
+// not reached what probably kept it from being so.
 func (c *Client) Connect(ctx context.Context, id []byte, peers int) ([]Peer, error) {
 	return c.call(ctx, "connect", func() error { return c.native.connect(id, peers) })
 }
@@ -141,7 +159,7 @@ func (c *Client) ConnectPeers(ctx context.Context, id []byte, addrs []netip.Addr
 // context's deadline has come: its own error says more.
 const deadlineGrace = 20 * time.Millisecond
 
-// call runs a call that a context can end, and returns the peers it has found.
+// call runs a call that finds peers, and returns them.
 func (c *Client) call(ctx context.Context, op string, run func() error) ([]Peer, error) {
 	if err := c.begin(ctx, op); err != nil {
 		return nil, err
@@ -150,6 +168,23 @@ func (c *Client) call(ctx context.Context, op string, run func() error) ([]Peer,
 	if c.given != nil && !isOpen(c.given) {
 		return nil, &Error{Op: op, Err: ErrClosed}
 	}
+	err := c.within(ctx, op, func() error {
+		c.taken = nil
+		c.calls++
+		return run()
+	})
+	peers := c.native.peers()
+	for i := range peers {
+		peers[i].call = c.calls
+	}
+	if e, ok := err.(*Error); ok {
+		e.Peers = peers
+	}
+	return peers, err
+}
+
+// within runs a call, whose turn it is, that a context can end.
+func (c *Client) within(ctx context.Context, op string, run func() error) error {
 	timeout := c.timeout
 	if deadline, ok := ctx.Deadline(); ok {
 		left := time.Until(deadline)
@@ -161,11 +196,8 @@ func (c *Client) call(ctx context.Context, op string, run func() error) ([]Peer,
 		}
 	}
 	if err := c.native.setTimeout(timeout); err != nil {
-		return nil, err
+		return err
 	}
-	c.taken = nil
-	c.calls++
-
 	done, canceled := make(chan struct{}), make(chan struct{})
 	stop := afterDone(ctx, func() {
 		defer close(canceled)
@@ -179,10 +211,6 @@ func (c *Client) call(ctx context.Context, op string, run func() error) ([]Peer,
 	// The call may have ended just before it was canceled.
 	c.native.clearCancel()
 
-	peers := c.native.peers()
-	for i := range peers {
-		peers[i].call = c.calls
-	}
 	if e, ok := err.(*Error); ok {
 		switch {
 		case e.Err != ErrCanceled:
@@ -194,7 +222,7 @@ func (c *Client) call(ctx context.Context, op string, run func() error) ([]Peer,
 		deadline, ok := ctx.Deadline()
 		e.late = ok && !time.Now().Before(deadline)
 	}
-	return peers, err
+	return err
 }
 
 // cancel ends the running call, whose end shows by done.

@@ -32,6 +32,22 @@
 // Programs that read a bare socket drop datagrams for which [IsControlPacket]
 // holds, and look at [Client.EarlyDatagrams] first.
 //
+// # Peers that are not reached
+//
+// The [Error] of a call that timed out carries the peers it has found, with
+// what probably kept each from being reached, and where it was looked for:
+//
+//	var failed *holepunch.Error
+//	if errors.As(err, &failed) {
+//		for _, peer := range failed.Peers {
+//			fmt.Println(peer.Addr, peer.Connected, peer.Cause.Help(), peer.Attempts)
+//		}
+//	}
+//
+// [CheckNAT] tells what the NAT on the way does. [WithPathPolicy] says whether
+// the server may, or must, forward; [WithTechniques] switches off what is not
+// wanted.
+//
 // # Contexts
 //
 // A context's cancellation ends a call at once, and its deadline is the call's

@@ -84,6 +84,11 @@ type Error struct {
 	Err error
 	// Errno is the operating system's error number, or 0.
 	Errno syscall.Errno
+	// Peers are those that were found before the call failed, connected ones
+	// first: [Peer.Cause] says of each of the others what probably kept it
+	// from being reached. Only for [Dial], [Client.Connect] and
+	// [Client.ConnectPeers].
+	Peers []Peer
 
 	message string
 	// late: the context's deadline has passed.

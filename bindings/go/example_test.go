@@ -76,6 +76,81 @@ func ExampleDial_timeout() {
 	// holepunch: connect: timed out while waiting for peers: 0 of 1 found
 }
 
+func ExampleWithPathPolicy() {
+	server, err := holepunch.NewServer(holepunch.ServerConfig{Addr: "127.0.0.1:0", Relay: &holepunch.RelayOptions{}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer server.Close()
+	go server.Serve(context.Background())
+
+	id := []byte("an ID that both sides know")
+	paths := make(chan holepunch.Path)
+	for i := 0; i < 2; i++ {
+		go func() {
+			conn, err := holepunch.Dial(context.Background(), server.Addr().String(), id, holepunch.WithPathPolicy(holepunch.RelayOnly))
+			if err != nil {
+				log.Fatal(err)
+			}
+			defer conn.Close()
+			paths <- conn.Peer().Path
+		}()
+	}
+	fmt.Println(<-paths, <-paths)
+	// Output: relayed relayed
+}
+
+func ExampleCause() {
+	server, stop := serveExample()
+	defer stop()
+	id := []byte("an ID that both sides know")
+
+	// The other side, elsewhere, wants to be forwarded to, which this server does not do.
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() {
+		_, err := holepunch.Dial(ctx, server, id, holepunch.WithPathPolicy(holepunch.RelayOnly))
+		done <- err
+	}()
+	_, err := holepunch.Dial(ctx, server, id, holepunch.WithPathPolicy(holepunch.RelayOnly), holepunch.WithTimeout(time.Second))
+	var failed *holepunch.Error
+	if errors.As(err, &failed) {
+		for _, peer := range failed.Peers {
+			fmt.Printf("not reached, %v: %s\n", peer.Cause, peer.Cause.Help())
+			for _, attempt := range peer.Attempts {
+				fmt.Println(attempt.Endpoint, attempt.Path, attempt.Sent, attempt.Received)
+			}
+		}
+	}
+	cancel()
+	<-done
+	// Output:
+	// not reached, policy: the two sides insist on different kinds of paths or dialects, or no server forwards: their settings must fit each other
+}
+
+func ExampleCheckNAT() {
+	server, stop := serveExample()
+	defer stop()
+	report, err := holepunch.CheckNAT(context.Background(), server)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(report.Mapping, report.Observed == report.Local)
+	// Output: none true
+}
+
+func ExampleWithTechniques() {
+	// All but what asks the router.
+	option := holepunch.WithTechniques(holepunch.AllTechniques &^ holepunch.TechniquePortMapping)
+	client, err := holepunch.NewClient("rendezvous.example.org:5000", option)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	fmt.Println(holepunch.AllTechniques &^ holepunch.TechniquePortMapping)
+	// Output: diagnosis|low-ttl|prediction|many-sockets
+}
+
 func ExampleClient_Connect() {
 	server, stop := serveExample()
 	defer stop()

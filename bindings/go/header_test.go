@@ -28,6 +28,12 @@ func readFile(t *testing.T, path string) []byte {
 	return text
 }
 
+// nativeText returns the files that know C.
+func nativeText(t *testing.T) string {
+	t.Helper()
+	return string(readFile(t, "native.go")) + string(readFile(t, "native_server.go"))
+}
+
 // unused are the functions that Go programs have no need of, and why.
 var unused = map[string]string{
 	"hp_addr_parse":         "net/netip does it",
@@ -39,7 +45,7 @@ var unused = map[string]string{
 
 func TestEveryFunctionOfTheLibraryIsUsed(t *testing.T) {
 	used := make(map[string]bool)
-	for _, name := range regexp.MustCompile(`\bhp_\w+`).FindAllString(string(readFile(t, "native.go")), -1) {
+	for _, name := range regexp.MustCompile(`\bhp_\w+`).FindAllString(nativeText(t), -1) {
 		used[name] = true
 	}
 	exported := make(map[string]bool)
@@ -49,7 +55,7 @@ func TestEveryFunctionOfTheLibraryIsUsed(t *testing.T) {
 			t.Errorf("%s: used %t, but the reason not to is %q", name, used[name], unused[name])
 		}
 	}
-	if len(exported) < 40 {
+	if len(exported) < 50 {
 		t.Errorf("there are %d functions only", len(exported))
 	}
 	for name := range unused {
@@ -73,27 +79,78 @@ func inHeader(t *testing.T, name string) int {
 	return number
 }
 
+// constants are those that Go programs see, by their names in the header.
+var constants = map[string]int{
+	"HP_MAX_PEERS":              holepunch.MaxPeers,
+	"HP_MAX_SESSION_ID_LEN":     holepunch.MaxSessionIDLen,
+	"HP_PATH_HOST":              int(holepunch.Host),
+	"HP_PATH_REFLEXIVE":         int(holepunch.Reflexive),
+	"HP_PATH_MAPPED":            int(holepunch.Mapped),
+	"HP_PATH_PEER_REFLEXIVE":    int(holepunch.PeerReflexive),
+	"HP_PATH_PREDICTED":         int(holepunch.Predicted),
+	"HP_PATH_RELAYED":           int(holepunch.Relayed),
+	"HP_DIALECT_AUTO":           int(holepunch.Auto),
+	"HP_DIALECT_NATIVE":         int(holepunch.Native),
+	"HP_DIALECT_PLAIN":          int(holepunch.Plain),
+	"HP_LOG_ERROR":              int(holepunch.LogError),
+	"HP_LOG_WARN":               int(holepunch.LogWarn),
+	"HP_LOG_INFO":               int(holepunch.LogInfo),
+	"HP_LOG_DEBUG":              int(holepunch.LogDebug),
+	"HP_LOG_TRACE":              int(holepunch.LogTrace),
+	"HP_PATHS_DIRECT_PREFERRED": int(holepunch.DirectPreferred),
+	"HP_PATHS_DIRECT_ONLY":      int(holepunch.DirectOnly),
+	"HP_PATHS_RELAY_ONLY":       int(holepunch.RelayOnly),
+	"HP_TECHNIQUE_DIAGNOSIS":    int(holepunch.TechniqueDiagnosis),
+	"HP_TECHNIQUE_LOW_TTL":      int(holepunch.TechniqueLowTTL),
+	"HP_TECHNIQUE_PREDICTION":   int(holepunch.TechniquePrediction),
+	"HP_TECHNIQUE_MANY_SOCKETS": int(holepunch.TechniqueManySockets),
+	"HP_TECHNIQUE_PORT_MAPPING": int(holepunch.TechniquePortMapping),
+	"HP_TECHNIQUES_ALL":         int(holepunch.AllTechniques),
+	"HP_CAUSE_UNKNOWN":          int(holepunch.CauseUnknown),
+	"HP_CAUSE_PEER_LEFT":        int(holepunch.CausePeerLeft),
+	"HP_CAUSE_BOTH_SYMMETRIC":   int(holepunch.CauseBothSymmetric),
+	"HP_CAUSE_NOTHING_HEARD":    int(holepunch.CauseNothingHeard),
+	"HP_CAUSE_ONE_WAY":          int(holepunch.CauseOneWay),
+	"HP_CAUSE_POLICY":           int(holepunch.CausePolicy),
+	"HP_CAUSE_TOO_SHORT":        int(holepunch.CauseTooShort),
+	"HP_CAUSE_NOT_FOUND":        int(holepunch.CauseNotFound),
+
+	"HP_MAPPING_NONE":                         int(holepunch.MappingNone),
+	"HP_MAPPING_ENDPOINT_INDEPENDENT":         int(holepunch.MappingEndpointIndependent),
+	"HP_MAPPING_ADDRESS_DEPENDENT":            int(holepunch.MappingAddressDependent),
+	"HP_MAPPING_ADDRESS_AND_PORT_DEPENDENT":   int(holepunch.MappingAddressAndPortDependent),
+	"HP_FILTERING_ENDPOINT_INDEPENDENT":       int(holepunch.FilteringEndpointIndependent),
+	"HP_FILTERING_ADDRESS_DEPENDENT":          int(holepunch.FilteringAddressDependent),
+	"HP_FILTERING_ADDRESS_AND_PORT_DEPENDENT": int(holepunch.FilteringAddressAndPortDependent),
+	"HP_FILTERING_NOT_PORT_DEPENDENT":         int(holepunch.FilteringNotPortDependent),
+	"HP_ALLOCATION_SEQUENTIAL":                int(holepunch.AllocationSequential),
+	"HP_ALLOCATION_RANDOM":                    int(holepunch.AllocationRandom),
+	"HP_HAIRPIN_NO":                           int(holepunch.HairpinNo),
+	"HP_HAIRPIN_YES":                          int(holepunch.HairpinYes),
+	"HP_PORT_MAPPING_PCP":                     int(holepunch.PortMappingPCP),
+	"HP_PORT_MAPPING_NAT_PMP":                 int(holepunch.PortMappingNATPMP),
+	"HP_PORT_MAPPING_UPNP":                    int(holepunch.PortMappingUPnP),
+}
+
+// families are of constants that a later header may have more of.
+var families = regexp.MustCompile(`(?m)^#define (HP_(?:PATHS?|DIALECT|LOG|TECHNIQUES?|CAUSE|MAPPING|FILTERING|ALLOCATION|HAIRPIN|PORT_MAPPING)_\w+) \d+$`)
+
 func TestConstantsAreTheHeaders(t *testing.T) {
-	for name, number := range map[string]int{
-		"HP_MAX_PEERS":           holepunch.MaxPeers,
-		"HP_MAX_SESSION_ID_LEN":  holepunch.MaxSessionIDLen,
-		"HP_PATH_HOST":           int(holepunch.Host),
-		"HP_PATH_REFLEXIVE":      int(holepunch.Reflexive),
-		"HP_PATH_MAPPED":         int(holepunch.Mapped),
-		"HP_PATH_PEER_REFLEXIVE": int(holepunch.PeerReflexive),
-		"HP_PATH_PREDICTED":      int(holepunch.Predicted),
-		"HP_PATH_RELAYED":        int(holepunch.Relayed),
-		"HP_DIALECT_AUTO":        int(holepunch.Auto),
-		"HP_DIALECT_NATIVE":      int(holepunch.Native),
-		"HP_DIALECT_PLAIN":       int(holepunch.Plain),
-		"HP_LOG_ERROR":           int(holepunch.LogError),
-		"HP_LOG_WARN":            int(holepunch.LogWarn),
-		"HP_LOG_INFO":            int(holepunch.LogInfo),
-		"HP_LOG_DEBUG":           int(holepunch.LogDebug),
-		"HP_LOG_TRACE":           int(holepunch.LogTrace),
-	} {
+	for name, number := range constants {
 		if want := inHeader(t, name); number != want {
 			t.Errorf("%s is %d here and %d there", name, number, want)
+		}
+	}
+	for _, match := range families.FindAllStringSubmatch(string(readFile(t, "holepunch.h")), -1) {
+		if _, known := constants[match[1]]; !known {
+			t.Errorf("%s is not here", match[1])
+		}
+	}
+	for _, unknown := range []int{
+		int(holepunch.MappingUnknown), int(holepunch.FilteringUnknown), int(holepunch.AllocationUnknown), int(holepunch.HairpinUnknown),
+	} {
+		if want := inHeader(t, "HP_NAT_UNKNOWN"); unknown != want {
+			t.Errorf("what is not known is %d here and %d there", unknown, want)
 		}
 	}
 	version := fmt.Sprintf("%d.%d.%d", inHeader(t, "HP_VERSION_MAJOR"), inHeader(t, "HP_VERSION_MINOR"), inHeader(t, "HP_VERSION_PATCH"))
@@ -104,7 +161,7 @@ func TestConstantsAreTheHeaders(t *testing.T) {
 
 // Every status has its reason, so that none becomes a bug of the library's.
 func TestEveryStatusHasAReason(t *testing.T) {
-	native := string(readFile(t, "native.go"))
+	native := nativeText(t)
 	statuses := regexp.MustCompile(`(?m)^ +(HP_STATUS_\w+) = -?\d+,$`).FindAllStringSubmatch(string(readFile(t, "holepunch.h")), -1)
 	if len(statuses) < 20 {
 		t.Errorf("there are %d only", len(statuses))

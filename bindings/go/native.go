@@ -30,8 +30,8 @@ import (
 	"unsafe"
 )
 
-// This is the only file that knows C. What it gives to the others are the
-// package's own types.
+// This file and native_server.go are the only ones that know C. What they give
+// to the others are the package's own types.
 
 var reasons = map[C.hp_status]error{
 	C.HP_STATUS_INVALID_ARGUMENT:   ErrInvalidArgument,
@@ -60,6 +60,12 @@ var dialects = map[Dialect]C.int32_t{
 	Auto:   C.HP_DIALECT_AUTO,
 	Native: C.HP_DIALECT_NATIVE,
 	Plain:  C.HP_DIALECT_PLAIN,
+}
+
+var pathPolicies = map[PathPolicy]C.int32_t{
+	DirectPreferred: C.HP_PATHS_DIRECT_PREFERRED,
+	DirectOnly:      C.HP_PATHS_DIRECT_ONLY,
+	RelayOnly:       C.HP_PATHS_RELAY_ONLY,
 }
 
 // failure makes an error of a status; nil for success.
@@ -268,6 +274,22 @@ func (n nativeClient) setDialect(dialect Dialect) error {
 	return failure("set the dialect", C.hp_client_set_dialect(n.p, number), nil)
 }
 
+func (n nativeClient) setPathPolicy(policy PathPolicy) error {
+	number, known := pathPolicies[policy]
+	if !known {
+		return invalid("set the path policy", "there is no such policy")
+	}
+	return failure("set the path policy", C.hp_client_set_path_policy(n.p, number), nil)
+}
+
+func (n nativeClient) setTechniques(techniques Techniques) error {
+	const op = "set the techniques"
+	if techniques&^AllTechniques != 0 {
+		return invalid(op, "there are no such techniques")
+	}
+	return failure(op, C.hp_client_set_techniques(n.p, C.uint32_t(techniques)), nil)
+}
+
 // giveSocket gives away the descriptor, or closes it.
 func (n nativeClient) giveSocket(fd int) error {
 	if C.hp_client_give_socket(n.p, C.hp_socket_t(fd)) != C.HP_STATUS_OK {
@@ -309,6 +331,8 @@ func (n nativeClient) peers() []Peer {
 			Path:          Path(native.path),
 			Connected:     native.connected != 0,
 			Authenticated: native.authenticated != 0,
+			Cause:         Cause(C.hp_peer_cause(n.p, C.uint32_t(i))),
+			Attempts:      n.attempts(C.uint32_t(i)),
 			socket:        uint32(native.socket),
 		}
 		switch native.rtt_us {
@@ -321,6 +345,58 @@ func (n nativeClient) peers() []Peer {
 		peers = append(peers, peer)
 	}
 	return peers
+}
+
+func (n nativeClient) attempts(peer C.uint32_t) []Attempt {
+	count := C.hp_peer_attempt_count(n.p, peer)
+	attempts := make([]Attempt, 0, int(count))
+	for i := C.uint32_t(0); i < count; i++ {
+		native := C.hp_attempt{struct_size: C.sizeof_hp_attempt}
+		if C.hp_peer_attempt_get(n.p, peer, i, &native) != C.HP_STATUS_OK {
+			break
+		}
+		attempts = append(attempts, Attempt{
+			Endpoint: fromNative(&native.endpoint),
+			Path:     Path(native.path),
+			Sent:     int(native.probes_sent),
+			Received: int(native.probes_received),
+		})
+	}
+	return attempts
+}
+
+// Help says in a sentence or two what the cause is and what helps.
+func (c Cause) Help() string {
+	return C.GoString(C.hp_cause_text(C.int32_t(c)))
+}
+
+func (n nativeClient) checkNAT(longestLifetime time.Duration) (*NATReport, error) {
+	longest := milliseconds(longestLifetime)
+	if longest > 1<<32-1 {
+		longest = 1<<32 - 1
+	}
+	native := C.hp_nat_report{struct_size: C.sizeof_hp_nat_report}
+	detail := newDetail()
+	status := C.hp_client_check_nat(n.p, C.uint32_t(longest), &native, detail)
+	if err := failure("check the NAT", status, detail); err != nil {
+		return nil, err
+	}
+	return &NATReport{
+		Mapping:      Mapping(native.mapping),
+		Filtering:    Filtering(native.filtering),
+		Allocation:   Allocation(native.allocation),
+		Step:         int(native.step),
+		FirstPort:    uint16(native.first_port),
+		LastPort:     uint16(native.last_port),
+		Hairpin:      Hairpin(native.hairpin),
+		PortMapping:  PortMapping(native.port_mapping),
+		InnerRouters: int(native.inner_routers),
+		LifetimeMin:  time.Duration(native.lifetime_min_ms) * time.Millisecond,
+		LifetimeMax:  time.Duration(native.lifetime_max_ms) * time.Millisecond,
+		Local:        fromNative(&native.local),
+		Observed:     fromNative(&native.observed),
+		ObservedIPv6: fromNative(&native.observed_ipv6),
+	}, nil
 }
 
 // String returns the path's name, such as "peer-reflexive".
@@ -366,129 +442,6 @@ func (n nativeClient) early() (Datagram, bool) {
 		return Datagram{}, false
 	}
 	return Datagram{Addr: fromNative(&source), Data: data}, true
-}
-
-// nativeServer owns an hp_server.
-type nativeServer struct{ p *C.hp_server }
-
-func newNativeServer(config ServerConfig) (nativeServer, error) {
-	if err := checkLibrary(); err != nil {
-		return nativeServer{}, err
-	}
-	const op = "make a server"
-	var text *C.char
-	if config.Addr != "" {
-		var err error
-		if text, err = address(op, config.Addr); err != nil {
-			return nativeServer{}, err
-		}
-		defer C.free(unsafe.Pointer(text))
-	}
-	dialect, known := dialects[config.Dialect]
-	if !known {
-		return nativeServer{}, invalid(op, "there is no such dialect")
-	}
-	detail := newDetail()
-	var n nativeServer
-	if err := failure(op, C.hp_server_new(text, &n.p, detail), detail); err != nil {
-		return n, err
-	}
-	err := failure(op, C.hp_server_set_dialect(n.p, dialect), nil)
-	if err == nil && config.Workers != 0 {
-		workers := C.uint32_t(0) // out of range
-		if config.Workers > 0 && config.Workers <= 1<<16 {
-			workers = C.uint32_t(config.Workers)
-		}
-		if C.hp_server_set_workers(n.p, workers) != C.HP_STATUS_OK {
-			err = invalid(op, "the number of workers must be 1 to 64")
-		}
-	}
-	if err == nil && config.MaxEndpoints != 0 {
-		endpoints := C.uint64_t(0) // out of range
-		if config.MaxEndpoints > 0 {
-			endpoints = C.uint64_t(config.MaxEndpoints)
-		}
-		if C.hp_server_set_max_endpoints(n.p, endpoints) != C.HP_STATUS_OK {
-			err = invalid(op, "the number of endpoints must be at least 256")
-		}
-	}
-	if err == nil && config.PlainExpiry != 0 {
-		err = n.setPlainExpiry(config.PlainExpiry)
-	}
-	if err == nil && config.MaxPlainIDLen != 0 {
-		err = n.setMaxPlainIDLen(config.MaxPlainIDLen)
-	}
-	if err == nil {
-		err = failure("listen", C.hp_server_bind(n.p, detail), detail)
-	}
-	if err != nil {
-		n.free()
-		n.p = nil
-	}
-	return n, err
-}
-
-func (n nativeServer) free() { C.hp_server_free(n.p) }
-func (n nativeServer) stop() { C.hp_server_stop(n.p) }
-
-func (n nativeServer) run() error {
-	detail := newDetail()
-	status := C.hp_server_run(n.p, detail)
-	return failure("serve", status, detail)
-}
-
-func (n nativeServer) setPlainExpiry(expiry time.Duration) error {
-	return failure("set the expiry", C.hp_server_set_plain_expiry_ms(n.p, milliseconds(expiry)), nil)
-}
-
-func (n nativeServer) setMaxPlainIDLen(length int) error {
-	if length < 1 || length > 1<<16 || C.hp_server_set_max_plain_id_len(n.p, C.uint32_t(length)) != C.HP_STATUS_OK {
-		return invalid("set a limit", "the longest plain session ID must have 1 to 1024 bytes")
-	}
-	return nil
-}
-
-func (n nativeServer) addr() netip.AddrPort {
-	var native C.hp_addr
-	C.hp_server_local_addr(n.p, &native)
-	return fromNative(&native)
-}
-
-func (n nativeServer) counters() ServerCounters {
-	native := C.hp_server_counters{struct_size: C.sizeof_hp_server_counters}
-	C.hp_server_get_counters(n.p, &native)
-	return ServerCounters{
-		Received:     uint64(native.received),
-		Sent:         uint64(native.sent),
-		Dropped:      uint64(native.dropped),
-		Challenged:   uint64(native.challenged),
-		SendFailed:   uint64(native.send_failed),
-		Endpoints:    uint64(native.endpoints),
-		Sessions:     uint64(native.sessions),
-		NativeJoined: uint64(native.native_joined),
-		PlainJoined:  uint64(native.plain_joined),
-		Left:         uint64(native.left),
-		Expired:      uint64(native.expired),
-		Refused:      uint64(native.refused),
-	}
-}
-
-func (n nativeServer) endpoints() []netip.AddrPort {
-	native := make([]C.hp_addr, 64)
-	for {
-		var count C.size_t
-		status := C.hp_server_endpoints(n.p, &native[0], C.size_t(len(native)), &count)
-		if status == C.HP_STATUS_BUFFER_TOO_SMALL {
-			// With room for those that join meanwhile.
-			native = make([]C.hp_addr, int(count)+int(count)/8+64)
-			continue
-		}
-		addrs := make([]netip.AddrPort, 0, int(count))
-		for i := 0; i < int(count) && status == C.HP_STATUS_OK; i++ {
-			addrs = append(addrs, fromNative(&native[i]))
-		}
-		return addrs
-	}
 }
 
 // setLog installs a callback; nil ends logging.

@@ -29,6 +29,9 @@ type settings struct {
 	peerRetry   *time.Duration
 	local       *netip.AddrPort
 	dialect     *Dialect
+	paths       *PathPolicy
+	techniques  *Techniques
+	lifetime    *time.Duration
 	socket      *net.UDPConn
 }
 
@@ -60,6 +63,26 @@ func WithLocalAddr(local netip.AddrPort) Option {
 // WithDialect sets which dialects may be spoken, [Auto] by default.
 func WithDialect(dialect Dialect) Option {
 	return func(s *settings) { s.dialect = &dialect }
+}
+
+// WithPathPolicy sets which paths to a peer are good enough, [DirectPreferred]
+// by default.
+func WithPathPolicy(policy PathPolicy) Option {
+	return func(s *settings) { s.paths = &policy }
+}
+
+// WithTechniques sets what may be done to get through beside probing known
+// addresses, [AllTechniques] by default.
+func WithTechniques(techniques Techniques) Option {
+	return func(s *settings) { s.techniques = &techniques }
+}
+
+// WithMappingLifetime has [CheckNAT] find out how long an unused mapping of the
+// NAT lives. It looks at times from 10 seconds to 5 minutes, as far as they are
+// not above longest, and takes as much longer, beyond [WithTimeout]. 0, the
+// default, does not look.
+func WithMappingLifetime(longest time.Duration) Option {
+	return func(s *settings) { s.lifetime = &longest }
 }
 
 // WithUDPConn has the client use a socket of the caller's, bound and

@@ -20,6 +20,12 @@ type Peer struct {
 	// Authenticated tells whether the peer proved that it knows the session
 	// ID, or merely spoke from a listed address (plain dialect).
 	Authenticated bool
+	// Cause is what probably kept the peer from being reached, and
+	// [CauseUnknown] if it was reached.
+	Cause Cause
+	// Attempts are the addresses at which the peer was looked for, but for
+	// ports that were merely guessed. There are none in the plain dialect.
+	Attempts []Attempt
 
 	// call numbers the call that found it, and socket that call's sockets.
 	call   uint64
@@ -38,7 +44,8 @@ const (
 	Mapped
 	// PeerReflexive was learned from the peer's own authenticated probe.
 	PeerReflexive
-	// Predicted was guessed from a symmetric NAT's pattern.
+	// Predicted was guessed from a symmetric NAT's pattern, or found among
+	// random ports.
 	Predicted
 	// Relayed means that the server forwards.
 	Relayed

@@ -32,6 +32,33 @@ type ServerConfig struct {
 	// MaxPlainIDLen is the longest session ID that a plain client may use, 1
 	// to 1024 bytes; 0 is 1024.
 	MaxPlainIDLen int
+	// AlternatePorts is on how many of the ports after its own, at most 4, the
+	// server tells native clients which source it sees, so that they learn
+	// what their NATs do; one more answers from. 0 is 3, negative is none.
+	// Ports that are taken are done without.
+	AlternatePorts int
+	// OtherAddr is another IP address of this host for the same purpose. The
+	// zero Addr, as by default, is none.
+	OtherAddr netip.Addr
+	// Relay has the server forward between native clients that find no direct
+	// way; nil, as by default: it does not. &RelayOptions{} is fine.
+	Relay *RelayOptions
+}
+
+// RelayOptions say what a server that forwards allows. The zero value is fine.
+type RelayOptions struct {
+	// Ports is on how many ports, 1 to 64, the server forwards: those from the
+	// tenth after its own. One client can have so many pairs. 0 is 8.
+	Ports int
+	// MaxPairs is how many pairs there are at a time at most; 0 is 1000.
+	MaxPairs int
+	// BytesPerSecond is the payload of one pair, both ways together, at least
+	// 2048; 0 is 1048576, negative is no limit.
+	BytesPerSecond int64
+	// Idle is after how much silence a pair ends; 0 is a minute.
+	Idle time.Duration
+	// Lifetime is after how long every pair ends; 0 is 12 hours.
+	Lifetime time.Duration
 }
 
 // ServerCounters tell what a server has counted since it was made.
