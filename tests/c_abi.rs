@@ -167,7 +167,7 @@ fn versions_of_header_library_soname_and_package_agree() {
 
 #[test]
 fn every_export_is_misused_somewhere() {
-    let programs = ["misuse", "misuse_peers", "addr", "server", "give_socket"];
+    let programs = ["misuse", "misuse_peers", "addr", "server", "give_socket", "paths", "nat_check"];
     let sources =
         programs.map(|name| std::fs::read_to_string(root().join(format!("tests/c/{name}.c"))).unwrap());
     for export in declared_functions(&header()) {
@@ -202,6 +202,16 @@ fn embedded_server_lives_as_promised_and_answers_misuse_with_its_status() {
 #[test]
 fn embedded_server_serves_plain_clients_and_those_of_its_own_process() {
     run_in_every_way("server_clients", |_| vec![id()]);
+}
+
+#[test]
+fn paths_are_chosen_relayed_and_explained_and_their_misuse_answered_with_its_status() {
+    run_in_every_way("paths", |_| vec![id()]);
+}
+
+#[test]
+fn nat_checks_find_none_on_loopback_and_leave_nothing_behind() {
+    run_in_every_way("nat_check", |way| vec![if way == Way::Valgrind { "20" } else { "200" }.into()]);
 }
 
 /// Servers for `give_socket`, and its arguments.
