@@ -659,7 +659,8 @@ hp_status hp_connect_peers(struct hp_client *client,
                            struct hp_error *error);
 
 /*
- * Has the running hp_connect or hp_connect_peers return HP_STATUS_CANCELLED at once; if none runs, the next one does.
+ * Has the running hp_connect, hp_connect_peers or hp_client_check_nat return HP_STATUS_CANCELLED at once; if none runs, the
+ * next one does.
  * NULL is a no-op. Any thread, any number of times. Since 0.1.
  */
 void hp_cancel(const struct hp_client *client);

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::{Client, random_bytes};
@@ -12,6 +13,7 @@ use crate::net::portmap::{self, ProbeAnswer};
 #[cfg(target_os = "linux")]
 use crate::net::udp::Report;
 use crate::net::udp::UdpEndpoint;
+use crate::net::waker::Waker;
 use crate::proto::check::{Check, CheckConfig, CheckResult};
 use crate::proto::connect::{Outcome, Unreachable};
 use crate::proto::wire::MAX_DATAGRAM;
@@ -79,7 +81,7 @@ impl Client {
         };
         let config = run.prepare(&servers, longest)?;
         let local = config.local;
-        let routers = self.ask_routers();
+        let routers = Routers::ask(&self.shared.waker)?;
         let mut machine = Check::new(config, Rng::new(random_bytes()?), Instant::now());
         let (result, port_mapping) = self.drive(&mut run, &mut machine, &routers, deadline)?;
         Ok(NatReport {
@@ -94,23 +96,11 @@ impl Client {
         })
     }
 
-    /// The routers are asked meanwhile, in a thread that ends by itself. Without a gateway nobody can be asked.
-    fn ask_routers(&self) -> Receiver<Vec<ProbeAnswer>> {
-        let (tell, told) = mpsc::channel();
-        let waker = Arc::clone(&self.shared.waker);
-        let _ = std::thread::Builder::new().name("hp-portmap".into()).spawn(move || {
-            let answers = portmap::probe(None, PORT_MAPPING_PATIENCE).map(|report| report.answers);
-            let _ = tell.send(answers.unwrap_or_default());
-            waker.wake();
-        });
-        told
-    }
-
     fn drive(
         &self,
         run: &mut CheckRun,
         machine: &mut Check,
-        routers: &Receiver<Vec<ProbeAnswer>>,
+        routers: &Routers,
         deadline: Option<Instant>,
     ) -> Result<(CheckResult, Vec<ProbeAnswer>), Error> {
         let mut answers = None;
@@ -121,7 +111,7 @@ impl Client {
             if self.shared.is_cancelled() {
                 return Err(super::cancelled());
             }
-            match routers.try_recv() {
+            match routers.told.try_recv() {
                 Ok(told) => answers = Some(told),
                 Err(TryRecvError::Disconnected) => drop(answers.get_or_insert_default()),
                 Err(TryRecvError::Empty) => {}
@@ -161,6 +151,37 @@ impl Client {
                 Some(self.describe(Outcome::ServerUnreachable(how), 0, &[]))
             }
             _ => time_is_up.then(|| self.describe(Outcome::ServerSilent, 0, &[])),
+        }
+    }
+}
+
+/// The routers, which are asked meanwhile in a thread of their own. It ends with this.
+struct Routers {
+    stop: Arc<portmap::Stop>,
+    told: Receiver<Vec<ProbeAnswer>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Routers {
+    fn ask(waker: &Arc<Waker>) -> Result<Self, Error> {
+        let stop = Arc::new(portmap::Stop::new().map_err(|error| super::socket_error(&error))?);
+        let (tell, told) = mpsc::channel();
+        let (waker, theirs) = (Arc::clone(waker), Arc::clone(&stop));
+        let asking = std::thread::Builder::new().name("hp-portmap".into()).spawn(move || {
+            // Without a gateway nobody can be asked.
+            let report = portmap::probe_until_stopped(None, PORT_MAPPING_PATIENCE, &theirs);
+            let _ = tell.send(report.map(|report| report.answers).unwrap_or_default());
+            waker.wake();
+        });
+        Ok(Self { stop, told, thread: asking.ok() })
+    }
+}
+
+impl Drop for Routers {
+    fn drop(&mut self) {
+        self.stop.stop();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
         }
     }
 }

@@ -317,7 +317,8 @@ pub unsafe extern "C" fn hp_connect_peers(
     unsafe { connect(client, id, id_len, error, |client, id| client.connect_peers(id, &listed)) }
 }
 
-/// Has the running hp_connect or hp_connect_peers return HP_STATUS_CANCELLED at once; if none runs, the next one does.
+/// Has the running hp_connect, hp_connect_peers or hp_client_check_nat return HP_STATUS_CANCELLED at once; if none runs, the
+/// next one does.
 /// NULL is a no-op. Any thread, any number of times. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hp_cancel(client: *const hp_client) {

@@ -447,7 +447,8 @@ namespace HolePunch.Native
         internal static extern hp_status hp_connect_peers(ClientHandle client, byte* id, System.UIntPtr id_len, hp_addr* endpoints, System.UIntPtr count, hp_error* error);
 
         /// <summary>
-        /// Has the running hp_connect or hp_connect_peers return HP_STATUS_CANCELLED at once; if none runs, the next one does.
+        /// Has the running hp_connect, hp_connect_peers or hp_client_check_nat return HP_STATUS_CANCELLED at once; if none runs, the
+        /// next one does.
         /// NULL is a no-op. Any thread, any number of times. Since 0.1.
         /// </summary>
         [DllImport(__DllName, EntryPoint = "hp_cancel", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]

@@ -33,6 +33,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -254,13 +255,45 @@ pub struct ProbeAnswer {
 /// UPnP and NAT-PMP are asked for the address only. PCP cannot be (RFC 6887 section 11.6); there a port of this function's
 /// own is mapped for a moment.
 pub fn probe(gateway: Option<Ipv4Addr>, patience: Duration) -> io::Result<ProbeReport> {
+    probe_until_stopped(gateway, patience, &Stop::new()?)
+}
+
+/// The same, but for who loses interest.
+pub(crate) fn probe_until_stopped(
+    gateway: Option<Ipv4Addr>,
+    patience: Duration,
+    stop: &Stop,
+) -> io::Result<ProbeReport> {
     let mut options = Options::new((Ipv4Addr::UNSPECIFIED, 0).into());
     options.gateway = gateway;
     let endpoints = Endpoints::of(options.gateway()?);
-    probe_with(options, endpoints, patience)
+    probe_with(options, endpoints, patience, stop)
 }
 
-fn probe_with(mut options: Options, endpoints: Endpoints, patience: Duration) -> io::Result<ProbeReport> {
+/// Ends a probe from another thread, at once.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    stopped: AtomicBool,
+    waker: Waker,
+}
+
+impl Stop {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self { stopped: AtomicBool::new(false), waker: Waker::new()? })
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+}
+
+fn probe_with(
+    mut options: Options,
+    endpoints: Endpoints,
+    patience: Duration,
+    stop: &Stop,
+) -> io::Result<ProbeReport> {
     let until = Instant::now() + patience;
     let own = std::net::UdpSocket::bind(options.local)?;
     options.local = own.local_addr()?;
@@ -272,8 +305,11 @@ fn probe_with(mut options: Options, endpoints: Endpoints, patience: Duration) ->
     let unusable = |protocol| (!usable.contains(&protocol)).then_some(Err(Failure::Unsupported));
     let mut answers: Vec<_> =
         options.protocols.iter().map(|protocol| (*protocol, unusable(*protocol))).collect();
-    let (never, mut released) = (Waker::new()?, false);
-    driver.run(&mut mapper, never.fd(), &mut |mapper| {
+    let mut released = false;
+    driver.run(&mut mapper, stop.waker.fd(), &mut |mapper| {
+        if stop.stopped.load(Ordering::Acquire) {
+            return (Verdict::Stop, None);
+        }
         while let Some(event) = mapper.poll_event() {
             let (protocol, external) = match event {
                 Event::Address(protocol, address) => (protocol, Ok(address)),

@@ -208,14 +208,15 @@ fn probe_tells_addresses_and_leaves_nothing() {
     let router = FakeControl::start(granted);
     let both = options(&[Protocol::Pcp, Protocol::NatPmp]);
     let local = Options { local: (Ipv4Addr::LOCALHOST, 0).into(), ..both };
-    let report = probe_with(local.clone(), router.endpoints(), PATIENCE).unwrap();
+    let report = probe_with(local.clone(), router.endpoints(), PATIENCE, &Stop::new().unwrap()).unwrap();
     let address = Ok(IpAddr::from([203, 0, 113, 7]));
     let answers: Vec<_> = report.answers.iter().map(|answer| (answer.protocol, answer.external)).collect();
     assert_eq!(answers, [(Protocol::Pcp, address), (Protocol::NatPmp, address)]);
     assert_eq!(router.deletions.load(Ordering::Relaxed), 1, "PCP's mapping");
     let silent = FakeControl::start(|_| vec![]);
     let started = Instant::now();
-    let report = probe_with(local, silent.endpoints(), Duration::from_millis(300)).unwrap();
+    let report =
+        probe_with(local, silent.endpoints(), Duration::from_millis(300), &Stop::new().unwrap()).unwrap();
     assert!(report.answers.iter().all(|answer| answer.external == Err(Failure::Silent)));
     assert!(started.elapsed() < Duration::from_secs(1));
 }
@@ -375,7 +376,7 @@ mod upnp {
     fn probe_tells_the_address_and_maps_nothing() {
         let router = FakeDevice::start("WANIPConnection:1", generous);
         let upnp = options(&[Protocol::Upnp]);
-        let report = probe_with(upnp, router.endpoints(), PATIENCE).unwrap();
+        let report = probe_with(upnp, router.endpoints(), PATIENCE, &Stop::new().unwrap()).unwrap();
         assert_eq!(report.answers[0].external, Ok(IpAddr::from([203, 0, 113, 7])));
         assert_eq!(*router.actions.lock(), ["GetExternalIPAddress"]);
     }
