@@ -211,7 +211,7 @@ fn paths_are_chosen_relayed_and_explained_and_their_misuse_answered_with_its_sta
 
 #[test]
 fn nat_checks_find_none_on_loopback_and_leave_nothing_behind() {
-    run_in_every_way("nat_check", |way| vec![if way == Way::Valgrind { "10" } else { "100" }.into()]);
+    run_in_every_way("nat_check", |way| vec![if way == Way::Valgrind { "4" } else { "40" }.into()]);
 }
 
 /// Servers for `give_socket`, and its arguments.
