@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "lab")
 from programs import PIPES, Program  # noqa: E402  (it is found only now)
 from natlab import Lab, Site, inside, unavailable  # noqa: E402
 
-_OUR_PORT, _THEIR_PORT = 5000, 5001
+_OUR_PORT, _THEIR_PORT = 5000, 6000
 #: A run that takes longer counts as not connected.
 _PATIENCE = 10.0
 #: A program that does not say when it is at the gate has got there after this time.
