@@ -7,7 +7,7 @@
 Commands are split as a shell does it, without running one. In both, {NAME} is the program NAME in HP_BIN (or
 build/bin), {address} and {port} are the server's, IPv6 addresses in brackets. The client's command may hold {server}
 ({address}:{port}), {session} (a name that the two clients of a run share), {side} (a or b), {timeout_ms} and
-{timeout_s}; the server's {address2} (its second address) and {options}, where --server-option goes.
+{timeout_s}; the server's {address2} (its second address; {ip2} without brackets) and {options}, where --server-option goes.
 
 A client counts as connected once it prints a line that --connected matches; the default knows `connected <peers> <ms>`
 and the lines of `timed_connect`. `peer <i> <endpoint> <path>` lines before that name the path, and a run is relayed if
@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--client", default="{chat} --timeout {timeout_ms} {server} {session} 1", metavar="COMMAND",
                         help="default: %(default)s")
     parser.add_argument("--server-command", metavar="COMMAND", help="default: %(default)s",
-                        default="{hp-server} --relay --other-address {address2} {options} {address}:{port}")
+                        default="{hp-server} --relay --other-address {ip2} {options} {address}:{port}")
     parser.add_argument("--server-option", action="append", default=[], metavar="WORD",
                         help="put in for {options}; can be repeated, --server-option=--name for one with dashes")
     parser.add_argument("--connected", default=Commands.connected, metavar="REGEX",

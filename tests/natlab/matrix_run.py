@@ -69,7 +69,8 @@ class Commands:
 
     def server_argv(self, addresses: Sequence[str]) -> list[str]:
         """The command line of the server."""
-        return self._words(self.server, {"address": addresses[0], "address2": addresses[1], "port": str(PORT)})
+        return self._words(self.server, {"address": addresses[0], "address2": addresses[1],
+                                        "ip2": addresses[1].strip("[]"), "port": str(PORT)})
 
     def _words(self, template: str, values: Mapping[str, str]) -> list[str]:
         known = _Values(self.programs, values)
