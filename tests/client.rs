@@ -12,20 +12,7 @@ use support::{TestServer, unique_id};
 
 /// Runs one client per policy, all under one ID, each wanting all the others.
 fn meet(server: &TestServer, policies: &[DialectPolicy]) -> Vec<(Client, Vec<Peer>)> {
-    let id = unique_id();
-    let threads: Vec<_> = policies
-        .iter()
-        .map(|policy| {
-            let (mut client, id, others) = (server.client(), id.clone(), policies.len() - 1);
-            client.set_dialect(*policy);
-            client.set_timeout(Some(Duration::from_secs(10)));
-            thread::spawn(move || {
-                let peers = client.connect(&id, others).unwrap();
-                (client, peers)
-            })
-        })
-        .collect();
-    threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    server.meet(policies.len(), |number, client| client.set_dialect(policies[number]))
 }
 
 fn kind<T: std::fmt::Debug>(result: Result<T, Error>) -> ErrorKind {

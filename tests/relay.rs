@@ -16,20 +16,7 @@ fn relay_server(relay: RelayConfig) -> TestServer {
 
 /// Clients with these policies, each wanting all others.
 fn meet(server: &TestServer, policies: &[PathPolicy]) -> Vec<(Client, Vec<Peer>)> {
-    let id = unique_id();
-    let threads: Vec<_> = policies
-        .iter()
-        .map(|policy| {
-            let (mut client, id, others) = (server.client(), id.clone(), policies.len() - 1);
-            client.set_path_policy(*policy);
-            client.set_timeout(Some(Duration::from_secs(10)));
-            thread::spawn(move || {
-                let peers = client.connect(&id, others).unwrap();
-                (client, peers)
-            })
-        })
-        .collect();
-    threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    server.meet(policies.len(), |number, client| client.set_path_policy(policies[number]))
 }
 
 /// The next datagram that is the application's.

@@ -245,11 +245,7 @@ impl CheckRun {
     fn transmit(&self, machine: &mut Check) {
         while let Some(transmit) = machine.poll_transmit() {
             let socket = &self.sockets[usize::from(transmit.socket.0)];
-            let sent = match transmit.ttl {
-                Some(ttl) => socket.send_with_ttl(&transmit.payload, transmit.destination, ttl),
-                None => socket.send(&transmit.payload, transmit.destination),
-            };
-            if let Err(error) = sent {
+            if let Err(error) = socket.transmit(&transmit) {
                 log::debug!(target: "holepunch::client", "sending to {}: {error}", transmit.destination);
             }
         }

@@ -13,7 +13,7 @@ use crate::net::portmap::{self, PortMapper};
 use crate::net::udp::Report;
 use crate::net::udp::{UdpEndpoint, unreachable_kind};
 use crate::proto::connect::Outcome;
-use crate::proto::{Connect, ConnectEvent, Disposition, SocketIndex, Transmit};
+use crate::proto::{Connect, ConnectEvent, Disposition, SocketIndex};
 
 /// Datagrams that are read from one socket before time and the other sockets get their turn.
 const MAX_READS_PER_TURN: usize = 64;
@@ -111,8 +111,11 @@ impl<'a> Run<'a> {
             for _ in 0..wanted {
                 let template = self.sockets.iter().flatten().find(|socket| socket.takes_ipv4());
                 let Some(Ok(socket)) = template.map(UdpEndpoint::another_ipv4) else { break };
-                opened.push(SocketIndex(self.sockets.len() as u16));
-                self.sockets.push(Some(socket));
+                // Places of closed ones are used again: a long call makes many attempts.
+                let place = self.sockets.iter().position(Option::is_none).unwrap_or(self.sockets.len());
+                self.sockets.resize_with(self.sockets.len().max(place + 1), || None);
+                self.sockets[place] = Some(socket);
+                opened.push(SocketIndex(place as u16));
             }
             log::debug!(target: "holepunch::client", "opened {} sockets of {wanted} wanted", opened.len());
             connect.give_sockets(Instant::now(), &opened);
@@ -150,19 +153,12 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn send(socket: &UdpEndpoint, transmit: &Transmit) -> io::Result<()> {
-        match transmit.ttl {
-            Some(ttl) => socket.send_with_ttl(&transmit.payload, transmit.destination, ttl),
-            None => socket.send(&transmit.payload, transmit.destination),
-        }
-    }
-
     fn transmit(&self, connect: &mut Connect) {
         while let Some(transmit) = connect.poll_transmit() {
             let Some(Some(socket)) = self.sockets.get(usize::from(transmit.socket.0)) else { continue };
-            let Err(error) = Self::send(socket, &transmit) else { continue };
+            let Err(error) = socket.transmit(&transmit) else { continue };
             // An ICMP error about an earlier datagram is reported by whatever comes next; that has not been sent then.
-            if self.read_unreachable(connect, socket) && Self::send(socket, &transmit).is_ok() {
+            if self.read_unreachable(connect, socket) && socket.transmit(&transmit).is_ok() {
                 continue;
             }
             log::debug!(target: "holepunch::client", "sending to {}: {error}", transmit.destination);

@@ -110,14 +110,19 @@ impl Client {
             });
             peer.socket = place;
         }
-        let mut sockets = std::mem::take(&mut self.sockets);
-        self.sockets = order.iter().map(|index| sockets[*index].take()).collect();
+        self.keep_sockets(&order);
+        peers
+    }
+
+    /// Keeps these sockets in this order, and what came early on them.
+    fn keep_sockets(&mut self, order: &[usize]) {
         self.early.retain_mut(|early| {
-            let place = order.iter().position(|used| *used == early.socket);
+            let place = order.iter().position(|kept| *kept == early.socket);
             early.socket = place.unwrap_or_default();
             place.is_some()
         });
-        peers
+        let mut sockets = std::mem::take(&mut self.sockets);
+        self.sockets = order.iter().map(|index| sockets[*index].take()).collect();
     }
 
     /// After a failure the sockets stay that were there before, and those further ones that carry a hole.
@@ -131,13 +136,7 @@ impl Client {
         for hole in &mut self.open_holes {
             hole.socket = SocketIndex(place_of(hole.socket.0.into()).unwrap_or_default() as u16);
         }
-        self.early.retain_mut(|early| {
-            let place = place_of(early.socket);
-            early.socket = place.unwrap_or_default();
-            place.is_some()
-        });
-        let mut sockets = std::mem::take(&mut self.sockets);
-        self.sockets = order.iter().map(|index| sockets[*index].take()).collect();
+        self.keep_sockets(&order);
     }
 
     /// Which socket serves which address family.

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use crate::proto::Transmit;
 use crate::proto::connect::Unreachable;
 
 /// A client's UDP socket: unconnected, close-on-exec. Our own is blocking, and an IPv6 one takes no IPv4.
@@ -124,8 +125,16 @@ impl UdpEndpoint {
         self.socket.send_to_with_flags(payload, &SockAddr::from(destination), libc::MSG_DONTWAIT).map(drop)
     }
 
+    /// Sends what a machine wants sent.
+    pub(crate) fn transmit(&self, transmit: &Transmit) -> io::Result<()> {
+        match transmit.ttl {
+            Some(ttl) => self.send_with_ttl(&transmit.payload, transmit.destination, ttl),
+            None => self.send(&transmit.payload, transmit.destination),
+        }
+    }
+
     /// Sends a datagram that passes so many routers at most. The socket's own setting is back afterwards.
-    pub(crate) fn send_with_ttl(&self, payload: &[u8], destination: SocketAddr, ttl: u8) -> io::Result<()> {
+    fn send_with_ttl(&self, payload: &[u8], destination: SocketAddr, ttl: u8) -> io::Result<()> {
         if destination.is_ipv6() {
             return self.send(payload, destination);
         }

@@ -340,25 +340,20 @@ impl Server {
     pub fn run(self) -> Result<(), Error> {
         let workers = self.sockets.len();
         let (registry, alternates) = (&self.registry, &self.alternates);
+        // One thread's end is the end of all: a server that serves half its clients helps nobody.
+        let ending = |result| {
+            registry.stop.store(true, Ordering::Release);
+            result
+        };
         std::thread::scope(|scope| {
             let mut threads: Vec<_> = self
                 .sockets
                 .iter()
                 .enumerate()
                 .map(|(number, socket)| {
-                    scope.spawn(move || {
-                        let result = worker::run(registry, alternates, socket, number, workers);
-                        // One worker's end is the end of all: a server that serves half its clients helps nobody.
-                        registry.stop.store(true, Ordering::Release);
-                        result
-                    })
+                    scope.spawn(move || ending(worker::run(registry, alternates, socket, number, workers)))
                 })
                 .collect();
-            // Whoever ends, for whatever reason, ends the others.
-            let ending = |result| {
-                registry.stop.store(true, Ordering::Release);
-                result
-            };
             if !alternates.is_empty() {
                 threads.push(scope.spawn(move || ending(alternates.run(registry))));
             }

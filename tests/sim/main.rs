@@ -401,9 +401,7 @@ fn every_pair_of_nats_opens_that_can() {
             times.sort_unstable();
             println!("{name} x {other_name}: {complete} of {RUNS}, p50 {} ms", percentile(&times, 50));
             // Many sockets against random ports miss in 17 of 1000 runs.
-            if complete * 100 < RUNS * 90
-                || (!name.starts_with("ra") && !other_name.starts_with("ra") && complete < RUNS * 9 / 10)
-            {
+            if complete * 100 < RUNS * 90 {
                 closed.push((name, other_name, complete));
             }
         }

@@ -3,9 +3,10 @@
 
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use holepunch::server::{ServerCounters, ServerHandle};
-use holepunch::{Client, DialectPolicy, Server, ServerConfig};
+use holepunch::{Client, DialectPolicy, Peer, Server, ServerConfig};
 
 /// A server on loopback that stops when it is dropped.
 pub struct TestServer {
@@ -38,6 +39,23 @@ impl TestServer {
 
     pub fn client(&self) -> Client {
         Client::new(&self.address.to_string()).unwrap()
+    }
+
+    /// So many clients, prepared by `prepare`, all under one ID; each wants all the others.
+    pub fn meet(&self, count: usize, prepare: impl Fn(usize, &mut Client)) -> Vec<(Client, Vec<Peer>)> {
+        let id = unique_id();
+        let threads: Vec<_> = (0..count)
+            .map(|number| {
+                let (mut client, id) = (self.client(), id.clone());
+                prepare(number, &mut client);
+                client.set_timeout(Some(Duration::from_secs(10)));
+                std::thread::spawn(move || {
+                    let peers = client.connect(&id, count - 1).unwrap();
+                    (client, peers)
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     }
 
     pub fn counters(&self) -> ServerCounters {

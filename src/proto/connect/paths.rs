@@ -44,9 +44,16 @@ impl Connect {
         let nat = discovery.behaviour();
         let is_final = discovery.is_done();
         self.puncher.set_nat(now, nat, is_final);
-        if is_final && let Some(rendezvous) = &mut self.rendezvous {
+        if is_final {
             self.events.push_back(ConnectEvent::NatKnown(nat));
             self.profile.nat = Some(nat);
+            self.publish(now);
+        }
+    }
+
+    /// Has the server tell the peers what is new about us.
+    fn publish(&mut self, now: Instant) {
+        if let Some(rendezvous) = &mut self.rendezvous {
             rendezvous.set_profile(now, self.profile.clone());
             rendezvous.handle_timeout(now);
         }
@@ -77,10 +84,7 @@ impl Connect {
             return;
         }
         self.profile.candidates.push(candidate);
-        if let Some(rendezvous) = &mut self.rendezvous {
-            rendezvous.set_profile(now, self.profile.clone());
-            rendezvous.handle_timeout(now);
-        }
+        self.publish(now);
     }
 
     /// Asks for forwarding where no direct way is to be expected any more, and uses what is granted.

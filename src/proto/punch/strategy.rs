@@ -116,7 +116,8 @@ impl Puncher {
         let mut shots = Vec::new();
         let Some(hard) = &mut self.hard else { return };
         hard.handle_timeout(now, &mut shots);
-        let Some(position) = self.position_by_id(hard_peer(&self.hard)) else { return };
+        let peer = hard.peer;
+        let Some(position) = self.position_by_id(peer) else { return };
         let Some(native) = &mut self.peers[position].native else { return };
         for shot in shots {
             let Some(socket) = shot.socket.or(self.config.sockets.towards(shot.destination)) else {
@@ -167,10 +168,6 @@ impl Puncher {
         self.spares = used;
         self.released.extend(unused);
     }
-}
-
-fn hard_peer(hard: &Option<HardPunch>) -> PeerId {
-    hard.as_ref().map_or(PeerId::UNKNOWN, |hard| hard.peer)
 }
 
 /// Until when our first packets must not reach the peer. Our port towards it is one that it must find: should ours come
