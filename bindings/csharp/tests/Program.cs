@@ -2,10 +2,11 @@ using System;
 using System.Collections.Generic;
 using System.Diagnostics;
 using System.Linq;
+using System.Text;
 
 namespace HolePunch.Tests
 {
-    /// <summary>Another program that runs, whose output is kept.</summary>
+    /// <summary>Another program that runs, whose output is kept. It speaks UTF-8, whatever the locale.</summary>
     internal sealed class Program : IDisposable
     {
         private readonly Process process;
@@ -25,6 +26,8 @@ namespace HolePunch.Tests
                 RedirectStandardInput = true,
                 RedirectStandardOutput = true,
                 RedirectStandardError = true,
+                StandardOutputEncoding = Encoding.UTF8,
+                StandardErrorEncoding = Encoding.UTF8,
             };
             if (libraryPath != null)
                 start.EnvironmentVariables["LD_LIBRARY_PATH"] = libraryPath;
@@ -67,8 +70,9 @@ namespace HolePunch.Tests
 
         internal void Say(string line)
         {
-            process.StandardInput.Write(line + "\n");
-            process.StandardInput.Flush();
+            byte[] bytes = Encoding.UTF8.GetBytes(line + "\n");
+            process.StandardInput.BaseStream.Write(bytes, 0, bytes.Length);
+            process.StandardInput.BaseStream.Flush();
         }
 
         internal void EndInput()
