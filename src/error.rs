@@ -25,6 +25,8 @@ pub enum ErrorKind {
     ServerUnreachable,
     /// The server's host says that nothing listens on that port.
     ServerPortClosed,
+    /// The server's host answers over TCP, but not over UDP, which seems to be blocked on the way.
+    UdpBlocked,
     /// The server is full, or the session is.
     ServerRefused,
     /// The server speaks only a dialect that the policy rules out.

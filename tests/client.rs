@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use holepunch::{Client, DialectPolicy, Error, ErrorKind, Peer};
+use holepunch::{Client, DialectPolicy, Error, ErrorKind, NatCheck, Peer};
 use support::{TestServer, unique_id};
 
 /// Runs one client per policy, all under one ID, each wanting all the others.
@@ -179,6 +179,13 @@ fn bad_servers_each_have_their_own_error() {
     let mut client = Client::new(&silent.local_addr().unwrap().to_string()).unwrap();
     client.set_timeout(Some(Duration::from_millis(200)));
     assert_eq!(kind(client.connect(b"id", 1)), ErrorKind::ServerSilent);
+    client.set_timeout(None);
+    let start = Instant::now();
+    assert_eq!(kind(client.connect(b"id", 1)), ErrorKind::UdpBlocked);
+    assert!(start.elapsed() < Duration::from_secs(6));
+    let start = Instant::now();
+    assert_eq!(kind(client.check_nat(NatCheck::default())), ErrorKind::UdpBlocked);
+    assert!(start.elapsed() < Duration::from_secs(6));
 
     let closed = { UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap() };
     let mut client = Client::new(&closed.to_string()).unwrap();

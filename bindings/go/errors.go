@@ -32,6 +32,9 @@ var (
 	ErrServerRefused error = &reason{text: "the server or the session is full"}
 	// ErrDialectMismatch: the server speaks no dialect that is allowed.
 	ErrDialectMismatch error = &reason{text: "the server speaks no dialect that is allowed"}
+	// ErrUDPBlocked: the server's host answers over TCP, but not over UDP,
+	// which seems to be blocked on the way.
+	ErrUDPBlocked error = &reason{text: "UDP to the server seems to be blocked"}
 	// ErrInvalidServer: an address is not given as host:port.
 	ErrInvalidServer error = &reason{text: "an address is not given as host:port"}
 	// ErrInvalidSessionID: a session ID has 1 to [MaxSessionIDLen] bytes.

@@ -26,6 +26,7 @@ var reasons = map[string]error{
 	"ErrServerPortClosed":  holepunch.ErrServerPortClosed,
 	"ErrServerRefused":     holepunch.ErrServerRefused,
 	"ErrDialectMismatch":   holepunch.ErrDialectMismatch,
+	"ErrUDPBlocked":        holepunch.ErrUDPBlocked,
 	"ErrInvalidServer":     holepunch.ErrInvalidServer,
 	"ErrInvalidSessionID":  holepunch.ErrInvalidSessionID,
 	"ErrInvalidArgument":   holepunch.ErrInvalidArgument,
@@ -133,6 +134,7 @@ func TestEveryCauseHasItsReason(t *testing.T) {
 		{"fewer than no peers", server, "id", -1, nil, holepunch.ErrInvalidArgument, 0, []string{"1 to 64"}},
 		{"2^32+1 peers", server, "id", 1<<32 + 1, nil, holepunch.ErrInvalidArgument, 0, []string{"1 to 64"}},
 		{"silence", silent, "id", 1, nil, holepunch.ErrServerSilent, 0, []string{silent, "no answer"}},
+		{"no UDP", silent, "id", 1, holepunch.WithTimeout(time.Minute), holepunch.ErrUDPBlocked, 0, []string{silent, "TCP", "blocked"}},
 		{"nobody comes", server, "a lonely one's", 3, nil, holepunch.ErrTimedOutWaiting, 0, []string{"0 of 3"}},
 		{"closed port", addressText(closed), "id", 1, nil, holepunch.ErrServerPortClosed, 0, []string{addressText(closed), "closed"}},
 		// A label of a name has 63 letters at most, so that nobody is asked.

@@ -148,7 +148,7 @@ func ExampleWithTechniques() {
 	}
 	defer client.Close()
 	fmt.Println(holepunch.AllTechniques &^ holepunch.TechniquePortMapping)
-	// Output: diagnosis|low-ttl|prediction|many-sockets
+	// Output: diagnosis|low-ttl|prediction|many-sockets|fresh-socket
 }
 
 func ExampleClient_Connect() {

@@ -105,6 +105,7 @@ var constants = map[string]int{
 	"HP_TECHNIQUE_PREDICTION":   int(holepunch.TechniquePrediction),
 	"HP_TECHNIQUE_MANY_SOCKETS": int(holepunch.TechniqueManySockets),
 	"HP_TECHNIQUE_PORT_MAPPING": int(holepunch.TechniquePortMapping),
+	"HP_TECHNIQUE_FRESH_SOCKET": int(holepunch.TechniqueFreshSocket),
 	"HP_TECHNIQUES_ALL":         int(holepunch.AllTechniques),
 	"HP_CAUSE_UNKNOWN":          int(holepunch.CauseUnknown),
 	"HP_CAUSE_PEER_LEFT":        int(holepunch.CausePeerLeft),

@@ -160,9 +160,11 @@ typedef intptr_t hp_socket_t;
 #define HP_TECHNIQUE_MANY_SOCKETS 8
 /* Technique: where that could help, have our router open a port (PCP, NAT-PMP, UPnP-IGD). */
 #define HP_TECHNIQUE_PORT_MAPPING 16
+/* Technique: where ordinary NATs do not connect as they should, probe from a further socket, whose mapping nothing has spoiled. */
+#define HP_TECHNIQUE_FRESH_SOCKET 32
 
 /* All techniques; the default. */
-#define HP_TECHNIQUES_ALL 31
+#define HP_TECHNIQUES_ALL 63
 
 /* Cause: nothing kept the peer from being reached, or too little is known to say. */
 #define HP_CAUSE_UNKNOWN 0
@@ -255,6 +257,8 @@ enum hp_status
     HP_STATUS_SERVER_REFUSED = -23,
     /* The server speaks only a dialect that the client was told not to speak. */
     HP_STATUS_DIALECT_MISMATCH = -24,
+    /* The server's host answers over TCP, but not over UDP, which seems to be blocked on the way. */
+    HP_STATUS_UDP_BLOCKED = -25,
     /* Time is up, and the server has named too few peers; those it has named are listed. */
     HP_STATUS_TIMED_OUT_WAITING = -30,
     /* Time is up, and too few of the named peers were reached; all are listed. */
@@ -632,8 +636,8 @@ hp_status hp_client_set_dialect(struct hp_client *client, int32_t dialect);
  * earlier call left and that was not taken is used again.
  * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_INVALID_SESSION_ID, HP_STATUS_SERVER_NOT_FOUND,
  * HP_STATUS_SOCKET, HP_STATUS_SERVER_SILENT, HP_STATUS_SERVER_UNREACHABLE, HP_STATUS_SERVER_PORT_CLOSED,
- * HP_STATUS_SERVER_REFUSED, HP_STATUS_DIALECT_MISMATCH, HP_STATUS_TIMED_OUT_WAITING, HP_STATUS_TIMED_OUT_PUNCHING,
- * HP_STATUS_CANCELLED, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC.
+ * HP_STATUS_UDP_BLOCKED, HP_STATUS_SERVER_REFUSED, HP_STATUS_DIALECT_MISMATCH, HP_STATUS_TIMED_OUT_WAITING,
+ * HP_STATUS_TIMED_OUT_PUNCHING, HP_STATUS_CANCELLED, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC.
  * One thread at a time per client. Since 0.1.
  */
 hp_status hp_connect(struct hp_client *client,
@@ -807,8 +811,8 @@ hp_status hp_peer_attempt_get(const struct hp_client *client,
  * mapping lives; 0 not to look. The call, and its timeout, then take so much longer.
  * out: zeroed on entry (as much as struct_size says) and filled on success. error: NULL or details.
  * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_SERVER_NOT_FOUND, HP_STATUS_SOCKET, HP_STATUS_SERVER_SILENT,
- * HP_STATUS_SERVER_UNREACHABLE, HP_STATUS_SERVER_PORT_CLOSED, HP_STATUS_DIALECT_MISMATCH (the server is a plain one),
- * HP_STATUS_CANCELLED, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC.
+ * HP_STATUS_SERVER_UNREACHABLE, HP_STATUS_SERVER_PORT_CLOSED, HP_STATUS_UDP_BLOCKED, HP_STATUS_DIALECT_MISMATCH (the
+ * server is a plain one), HP_STATUS_TIMED_OUT_WAITING (the server has answered, but not to all questions), HP_STATUS_CANCELLED, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC.
  * One thread at a time per client. Since 0.1.
  */
 hp_status hp_client_check_nat(struct hp_client *client,

@@ -46,6 +46,7 @@ var reasons = map[C.hp_status]error{
 	C.HP_STATUS_SERVER_PORT_CLOSED: ErrServerPortClosed,
 	C.HP_STATUS_SERVER_REFUSED:     ErrServerRefused,
 	C.HP_STATUS_DIALECT_MISMATCH:   ErrDialectMismatch,
+	C.HP_STATUS_UDP_BLOCKED:        ErrUDPBlocked,
 	C.HP_STATUS_TIMED_OUT_WAITING:  ErrTimedOutWaiting,
 	C.HP_STATUS_TIMED_OUT_PUNCHING: ErrTimedOutPunching,
 	C.HP_STATUS_CANCELLED:          ErrCanceled,

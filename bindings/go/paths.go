@@ -51,15 +51,20 @@ const (
 	// TechniquePortMapping has our router open a port (PCP, NAT-PMP, UPnP-IGD)
 	// where that could help.
 	TechniquePortMapping
+	// TechniqueFreshSocket probes from a further socket, whose mapping nothing
+	// has spoiled, where ordinary NATs do not connect as they should.
+	TechniqueFreshSocket
 
 	// AllTechniques is the set of all of them, the default.
-	AllTechniques = TechniqueDiagnosis | TechniqueLowTTL | TechniquePrediction | TechniqueManySockets | TechniquePortMapping
+	AllTechniques = TechniqueDiagnosis | TechniqueLowTTL | TechniquePrediction | TechniqueManySockets | TechniquePortMapping |
+		TechniqueFreshSocket
 )
 
 // String returns the names with bars between, such as "diagnosis|low-ttl", or
 // "none".
 func (t Techniques) String() string {
-	return setString(uint32(t), "diagnosis", "low-ttl", "prediction", "many-sockets", "port-mapping")
+	return setString(uint32(t), "diagnosis", "low-ttl", "prediction", "many-sockets", "port-mapping",
+		"fresh-socket")
 }
 
 // setString joins the names of the bits that are set, from the lowest on.

@@ -36,7 +36,7 @@ func TestTechniquesAreChecked(t *testing.T) {
 		holepunch.TechniqueDiagnosis: "diagnosis",
 		holepunch.TechniqueLowTTL | holepunch.TechniquePortMapping:     "low-ttl|port-mapping",
 		holepunch.TechniquePrediction | holepunch.TechniqueManySockets: "prediction|many-sockets",
-		holepunch.AllTechniques: "diagnosis|low-ttl|prediction|many-sockets|port-mapping",
+		holepunch.AllTechniques: "diagnosis|low-ttl|prediction|many-sockets|port-mapping|fresh-socket",
 	} {
 		if err := client.Configure(holepunch.WithTechniques(techniques)); err != nil || techniques.String() != name {
 			t.Errorf("%v: %v", techniques, err)

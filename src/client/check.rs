@@ -6,10 +6,12 @@ use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::driver::SILENCE_PATIENCE;
 use super::{Client, random_bytes};
 use crate::error::{Error, ErrorKind};
 use crate::net::poll::wait_readable;
 use crate::net::portmap::{self, ProbeAnswer};
+use crate::net::tcp_look::TcpLook;
 #[cfg(target_os = "linux")]
 use crate::net::udp::Report;
 use crate::net::udp::UdpEndpoint;
@@ -76,6 +78,7 @@ impl Client {
         let mut run = CheckRun {
             sockets: Vec::new(),
             unreachable: None,
+            look: None,
             started: Instant::now(),
             local: self.local.map(|local| local.ip()),
         };
@@ -121,6 +124,7 @@ impl Client {
             {
                 return Ok((result, answers));
             }
+            run.look_at_silent_server(machine);
             let time_is_up = deadline.is_some_and(|deadline| now >= deadline);
             if let Some(error) = self.check_failure(run, machine, time_is_up) {
                 return Err(error);
@@ -149,6 +153,10 @@ impl Client {
             }
             Some(how) if given_up || time_is_up => {
                 Some(self.describe(Outcome::ServerUnreachable(how), 0, &[]))
+            }
+            _ if time_is_up && machine.is_answered() => {
+                let message = format!("time is up; {} has answered, but not to all questions", self.server);
+                Some(Error::new(ErrorKind::TimedOutWaiting, message))
             }
             _ => time_is_up.then(|| self.describe(Outcome::ServerSilent, 0, &[])),
         }
@@ -191,6 +199,7 @@ struct CheckRun {
     sockets: Vec<UdpEndpoint>,
     /// What the network says is wrong with the server.
     unreachable: Option<Unreachable>,
+    look: Option<TcpLook>,
     started: Instant,
     /// The address to ask from, where the caller wants a certain one.
     local: Option<IpAddr>,
@@ -240,6 +249,19 @@ impl CheckRun {
             }
         }
         Ok(config)
+    }
+
+    /// Tells a network without UDP from a server that is not there.
+    fn look_at_silent_server(&mut self, machine: &Check) {
+        if machine.is_answered() || self.unreachable.is_some() || self.started.elapsed() < SILENCE_PATIENCE {
+            return;
+        }
+        if self.look.is_none() {
+            self.look = machine.server_address().and_then(|server| TcpLook::start(server).ok());
+        }
+        if self.look.as_mut().is_some_and(TcpLook::is_answered) {
+            self.unreachable = Some(Unreachable::NoUdp);
+        }
     }
 
     fn transmit(&self, machine: &mut Check) {

@@ -9,14 +9,17 @@ use std::time::{Duration, Instant};
 use super::{EARLY_OVERHEAD, EarlyDatagram, MAX_EARLY_BYTES, Shared};
 use crate::net::poll::wait_readable;
 use crate::net::portmap::{self, PortMapper};
+use crate::net::tcp_look::TcpLook;
 #[cfg(target_os = "linux")]
 use crate::net::udp::Report;
 use crate::net::udp::{UdpEndpoint, unreachable_kind};
-use crate::proto::connect::Outcome;
+use crate::proto::connect::{Outcome, Unreachable};
 use crate::proto::{Connect, ConnectEvent, Disposition, SocketIndex};
 
 /// Datagrams that are read from one socket before time and the other sockets get their turn.
 const MAX_READS_PER_TURN: usize = 64;
+/// How long the server's silence is nothing to wonder at; then its host is asked over TCP.
+pub(super) const SILENCE_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a router may take to close what it has opened for nothing.
 const RELEASE_PATIENCE: Duration = Duration::from_millis(20);
 /// Largest UDP payload.
@@ -38,6 +41,8 @@ pub(super) struct Run<'a> {
     early: VecDeque<EarlyDatagram>,
     early_bytes: usize,
     mapper: Option<PortMapper>,
+    started: Instant,
+    look: Option<TcpLook>,
 }
 
 impl<'a> Run<'a> {
@@ -49,6 +54,8 @@ impl<'a> Run<'a> {
             early: VecDeque::new(),
             early_bytes: 0,
             mapper: None,
+            started: Instant::now(),
+            look: None,
         }
     }
 
@@ -72,6 +79,7 @@ impl<'a> Run<'a> {
         loop {
             self.provide_sockets(connect);
             self.provide_mapping(connect);
+            self.look_at_silent_server(connect);
             self.transmit(connect);
             while let Some(event) = connect.poll_event() {
                 log_event(&event);
@@ -150,6 +158,24 @@ impl<'a> Run<'a> {
             {
                 connect.add_mapped(Instant::now(), mapped.external);
             }
+        }
+    }
+
+    /// Tells a network without UDP from a server that is not there.
+    fn look_at_silent_server(&mut self, connect: &mut Connect) {
+        let now = Instant::now();
+        if now < self.started + SILENCE_PATIENCE {
+            return;
+        }
+        let Some(server) = connect.silent_server() else {
+            self.look = None;
+            return;
+        };
+        if self.look.is_none() {
+            self.look = TcpLook::start(server).ok();
+        }
+        if self.look.as_mut().is_some_and(TcpLook::is_answered) {
+            connect.handle_unreachable(now, server, Unreachable::NoUdp);
         }
     }
 

@@ -21,6 +21,12 @@ impl Client {
             Outcome::ServerUnreachable(Unreachable::NoRoute) => {
                 (ErrorKind::ServerUnreachable, format!("the network says that {server} cannot be reached"))
             }
+            Outcome::ServerUnreachable(Unreachable::NoUdp) => (
+                ErrorKind::UdpBlocked,
+                format!(
+                    "{server} does not answer over UDP, but its host does over TCP: UDP seems to be blocked"
+                ),
+            ),
             Outcome::ServerRefused(reason) => {
                 (ErrorKind::ServerRefused, format!("{server} refused: {reason:?}"))
             }

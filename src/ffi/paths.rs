@@ -31,8 +31,10 @@ pub const HP_TECHNIQUE_PREDICTION: u32 = 4;
 pub const HP_TECHNIQUE_MANY_SOCKETS: u32 = 8;
 /// Technique: where that could help, have our router open a port (PCP, NAT-PMP, UPnP-IGD).
 pub const HP_TECHNIQUE_PORT_MAPPING: u32 = 16;
+/// Technique: where ordinary NATs do not connect as they should, probe from a further socket, whose mapping nothing has spoiled.
+pub const HP_TECHNIQUE_FRESH_SOCKET: u32 = 32;
 /// All techniques; the default.
-pub const HP_TECHNIQUES_ALL: u32 = 31;
+pub const HP_TECHNIQUES_ALL: u32 = 63;
 
 /// Cause: nothing kept the peer from being reached, or too little is known to say.
 pub const HP_CAUSE_UNKNOWN: i32 = 0;
@@ -242,6 +244,7 @@ pub unsafe extern "C" fn hp_client_set_techniques(client: *mut hp_client, techni
                 prediction: has(HP_TECHNIQUE_PREDICTION),
                 many_sockets: has(HP_TECHNIQUE_MANY_SOCKETS),
                 port_mapping: has(HP_TECHNIQUE_PORT_MAPPING),
+                fresh_socket: has(HP_TECHNIQUE_FRESH_SOCKET),
             });
             Ok(())
         }))
@@ -332,8 +335,8 @@ pub unsafe extern "C" fn hp_peer_attempt_get(
 /// mapping lives; 0 not to look. The call, and its timeout, then take so much longer.
 /// out: zeroed on entry (as much as struct_size says) and filled on success. error: NULL or details.
 /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_SERVER_NOT_FOUND, HP_STATUS_SOCKET, HP_STATUS_SERVER_SILENT,
-/// HP_STATUS_SERVER_UNREACHABLE, HP_STATUS_SERVER_PORT_CLOSED, HP_STATUS_DIALECT_MISMATCH (the server is a plain one),
-/// HP_STATUS_CANCELLED, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC.
+/// HP_STATUS_SERVER_UNREACHABLE, HP_STATUS_SERVER_PORT_CLOSED, HP_STATUS_UDP_BLOCKED, HP_STATUS_DIALECT_MISMATCH (the
+/// server is a plain one), HP_STATUS_TIMED_OUT_WAITING (the server has answered, but not to all questions), HP_STATUS_CANCELLED, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC.
 /// One thread at a time per client. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hp_client_check_nat(

@@ -39,6 +39,8 @@ pub enum hp_status {
     HP_STATUS_SERVER_REFUSED = -23,
     /// The server speaks only a dialect that the client was told not to speak.
     HP_STATUS_DIALECT_MISMATCH = -24,
+    /// The server's host answers over TCP, but not over UDP, which seems to be blocked on the way.
+    HP_STATUS_UDP_BLOCKED = -25,
     /// Time is up, and the server has named too few peers; those it has named are listed.
     HP_STATUS_TIMED_OUT_WAITING = -30,
     /// Time is up, and too few of the named peers were reached; all are listed.
@@ -55,7 +57,7 @@ pub enum hp_status {
 
 use hp_status::*;
 
-const ALL: [(hp_status, &CStr, &CStr); 21] = [
+const ALL: [(hp_status, &CStr, &CStr); 22] = [
     (HP_STATUS_OK, c"HP_STATUS_OK", c"success"),
     (HP_STATUS_INVALID_ARGUMENT, c"HP_STATUS_INVALID_ARGUMENT", c"an argument is NULL or out of its range"),
     (HP_STATUS_BUFFER_TOO_SMALL, c"HP_STATUS_BUFFER_TOO_SMALL", c"the buffer is too small"),
@@ -75,6 +77,7 @@ const ALL: [(hp_status, &CStr, &CStr); 21] = [
         c"HP_STATUS_DIALECT_MISMATCH",
         c"the server speaks no dialect that is allowed",
     ),
+    (HP_STATUS_UDP_BLOCKED, c"HP_STATUS_UDP_BLOCKED", c"UDP to the server seems to be blocked"),
     (HP_STATUS_TIMED_OUT_WAITING, c"HP_STATUS_TIMED_OUT_WAITING", c"timed out while waiting for peers"),
     (HP_STATUS_TIMED_OUT_PUNCHING, c"HP_STATUS_TIMED_OUT_PUNCHING", c"timed out while punching"),
     (HP_STATUS_CANCELLED, c"HP_STATUS_CANCELLED", c"cancelled"),
@@ -96,6 +99,7 @@ impl From<ErrorKind> for hp_status {
             ErrorKind::ServerPortClosed => HP_STATUS_SERVER_PORT_CLOSED,
             ErrorKind::ServerRefused => HP_STATUS_SERVER_REFUSED,
             ErrorKind::DialectMismatch => HP_STATUS_DIALECT_MISMATCH,
+            ErrorKind::UdpBlocked => HP_STATUS_UDP_BLOCKED,
             ErrorKind::TimedOutWaiting => HP_STATUS_TIMED_OUT_WAITING,
             ErrorKind::TimedOutPunching => HP_STATUS_TIMED_OUT_PUNCHING,
             ErrorKind::Cancelled => HP_STATUS_CANCELLED,

@@ -9,5 +9,6 @@ mod pktinfo;
 pub(crate) mod poll;
 pub mod portmap;
 pub(crate) mod resolve;
+pub(crate) mod tcp_look;
 pub(crate) mod udp;
 pub(crate) mod waker;

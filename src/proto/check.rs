@@ -119,6 +119,11 @@ impl Check {
         self.answered_at.is_some()
     }
 
+    /// One of the server's addresses.
+    pub fn server_address(&self) -> Option<SocketAddr> {
+        self.config.servers.first().map(|(_, address)| *address)
+    }
+
     /// Whether the server has refused the native dialect, or sent something that is not native.
     pub fn met_plain_server(&self) -> bool {
         self.plain_answer

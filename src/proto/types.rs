@@ -156,11 +156,20 @@ pub struct Techniques {
     pub many_sockets: bool,
     /// Where that could help, have our router open a port for us (PCP, NAT-PMP, UPnP-IGD).
     pub port_mapping: bool,
+    /// Where ordinary NATs do not connect as they should, probe from a further socket, whose mapping nothing has spoiled.
+    pub fresh_socket: bool,
 }
 
 impl Default for Techniques {
     fn default() -> Self {
-        Self { diagnosis: true, low_ttl: true, prediction: true, many_sockets: true, port_mapping: true }
+        Self {
+            diagnosis: true,
+            low_ttl: true,
+            prediction: true,
+            many_sockets: true,
+            port_mapping: true,
+            fresh_socket: true,
+        }
     }
 }
 

@@ -92,6 +92,13 @@ fn handle(
             registry.totals.challenged.fetch_add(1, Ordering::Relaxed);
             outgoing.push(datagram.route, reply.as_slice());
         }
+        Verdict::Challenge(early) => {
+            registry.totals.challenged.fetch_add(1, Ordering::Relaxed);
+            let mut shard = registry.shards[shard_of_key(&early.lookup)].lock();
+            shard.hint(now, datagram.route, &early, &mut reply);
+            outgoing.push(datagram.route, reply.as_slice());
+            drain(&mut shard, outgoing);
+        }
         Verdict::ReplyTo(remote) => {
             outgoing.push(Route { remote, local: datagram.route.local }, reply.as_slice());
         }
@@ -108,12 +115,15 @@ fn drain(shard: &mut Shard, outgoing: &mut SendBatch) {
     }
 }
 
+fn shard_of_key(key: &LookupKey) -> usize {
+    usize::from(key.0[0]) % SHARDS
+}
+
 /// Which shard keeps the session: by its lookup key, or as the handle says that was given out for it.
 fn shard_of(request: &Request<'_>) -> usize {
-    let by_key = |key: &LookupKey| usize::from(key.0[0]) % SHARDS;
     match request {
-        Request::Register(register) => by_key(&register.lookup),
-        Request::Plain(key) => by_key(key),
+        Request::Register(register) => shard_of_key(&register.lookup),
+        Request::Plain(key) => shard_of_key(key),
         Request::Presence(presence) => Shard::number_in(presence.handle).into(),
         Request::Leave(leave) => Shard::number_in(leave.handle).into(),
         Request::Relay(request) => Shard::number_in(request.handle).into(),

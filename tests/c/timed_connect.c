@@ -1,7 +1,7 @@
 /*
  * Times one call of hp_connect, for the laboratory's tests and the benchmark.
  *
- *   timed_connect [--dialect auto|native|plain] SERVER ID PEERS
+ *   timed_connect [--dialect auto|native|plain] [--timeout MS] [--local IP:PORT] [--techniques BITS] SERVER ID PEERS
  *
  *   ready                                    the client is made; one line of input opens the gate
  *   call <unix ns>                           CLOCK_REALTIME, so that the times of several processes compare
@@ -27,7 +27,8 @@ static const int32_t dialect_numbers[] = { HP_DIALECT_AUTO, HP_DIALECT_NATIVE, H
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: timed_connect [--dialect auto|native|plain] SERVER ID PEERS\n");
+    fprintf(stderr, "usage: timed_connect [--dialect auto|native|plain] [--timeout MS] [--local IP:PORT] "
+                    "[--techniques BITS] SERVER ID PEERS\n");
     return 2;
 }
 
@@ -64,18 +65,56 @@ static void list_peers(const hp_client *client)
     }
 }
 
+struct settings {
+    int32_t dialect;
+    const char *local;
+    uint32_t techniques;
+    int32_t timeout_ms;
+};
+
+static int parse_option(struct settings *settings, const char *option, const char *value)
+{
+    char *end;
+    if (strcmp(option, "--dialect") == 0) {
+        size_t number = 0, count = sizeof dialects / sizeof *dialects;
+        while (number < count && strcmp(value, dialects[number]) != 0)
+            number++;
+        settings->dialect = number < count ? dialect_numbers[number] : 0;
+        return number < count;
+    }
+    if (strcmp(option, "--techniques") == 0) {
+        settings->techniques = (uint32_t)strtoul(value, &end, 0);
+        return end != value && *end == '\0';
+    }
+    if (strcmp(option, "--timeout") == 0) {
+        settings->timeout_ms = (int32_t)strtol(value, &end, 10);
+        return end != value && *end == '\0';
+    }
+    settings->local = value;
+    return strcmp(option, "--local") == 0;
+}
+
+static hp_status configure(hp_client *client, const struct settings *settings)
+{
+    hp_status status = hp_client_set_dialect(client, settings->dialect);
+    if (status == HP_STATUS_OK)
+        status = hp_client_set_techniques(client, settings->techniques);
+    if (status == HP_STATUS_OK)
+        status = hp_client_set_timeout_ms(client, settings->timeout_ms);
+    if (status != HP_STATUS_OK || settings->local == NULL)
+        return status;
+    hp_addr local;
+    status = hp_addr_parse(settings->local, &local);
+    return status == HP_STATUS_OK ? hp_client_set_local_addr(client, &local) : status;
+}
+
 int main(int argc, char **argv)
 {
-    int32_t dialect = HP_DIALECT_AUTO;
+    struct settings settings = { HP_DIALECT_AUTO, NULL, HP_TECHNIQUES_ALL, 40000 };
     int at = 1;
-    if (argc > 2 && strcmp(argv[1], "--dialect") == 0) {
-        size_t number = 0, count = sizeof dialects / sizeof *dialects;
-        while (number < count && strcmp(argv[2], dialects[number]) != 0)
-            number++;
-        if (number == count)
+    for (; argc - at > 3; at += 2) {
+        if (argc - at < 5 || !parse_option(&settings, argv[at], argv[at + 1]))
             return usage();
-        dialect = dialect_numbers[number];
-        at = 3;
     }
     if (argc - at != 3)
         return usage();
@@ -91,7 +130,11 @@ int main(int argc, char **argv)
         fprintf(stderr, "timed_connect: %s (%s)\n", error.message, hp_status_name(error.status));
         return 1;
     }
-    hp_client_set_dialect(client, dialect);
+    hp_status configured = configure(client, &settings);
+    if (configured != HP_STATUS_OK) {
+        fprintf(stderr, "timed_connect: %s\n", hp_status_name(configured));
+        return 2;
+    }
     puts("ready");
     fflush(stdout);
     if (!skip_line()) {

@@ -60,6 +60,35 @@ class Pairs(Diagnosed):
                 with self.subTest(policies):
                     self.assert_pair_talks(lab)
 
+    def test_a_spoiled_mapping_is_got_around(self) -> None:
+        """Something from a's port has reached b's router too early: from there b's packets to a take another port."""
+        # Everything but looking for the other port, and what is to be shown.
+        port, techniques_without, fresh_socket = 7000, 1 | 2 | 16, 32
+        for policy in ("drop", "accept"):
+            for techniques, wanted in ((techniques_without | fresh_socket, "HP_STATUS_OK"),
+                                       (techniques_without, "HP_STATUS_TIMED_OUT_PUNCHING")):
+                with self.subTest(policy, techniques=techniques):
+                    lab = self.build({"a": Site("home", input_policy=policy), "b": Site("home", input_policy="accept")})
+                    self.full_server(lab)
+                    with lab.open_socket("a") as early:
+                        early.bind(("0.0.0.0", port))
+                        early.sendto(b"too early", (lab.host("b").outside, port))
+                    session = fresh_id()
+                    options = ["--local", f"0.0.0.0:{port}", "--techniques", str(techniques), "--timeout", "4000"]
+                    argv = [program("timed_connect"), *options, f"{lab.server.address}:{PORT}", session, "1"]
+                    both = [self.run_program(lab, host, host, argv) for host in "ab"]
+                    for connecting in both:
+                        connecting.wait_for("ready")
+                        connecting.say("")
+                    for connecting in both:
+                        connecting.wait_for(rf"return \d+ {wanted}$")
+                    if wanted == "HP_STATUS_OK":
+                        # Only the socket that is used is left.
+                        self.assertEqual(1, len(lab.run("a", ["ss", "-Hanu"]).stdout.strip().splitlines()))
+                        dismiss(both)
+                    else:
+                        self.assertEqual([1, 1], [connecting.wait() for connecting in both])
+
     def test_hard_pairs_are_relayed_where_the_server_forwards(self) -> None:
         for kinds in (("symmetric-random", "symmetric-random"), ("adm", "symmetric-sequential")):
             with self.subTest(kinds):

@@ -179,8 +179,10 @@ class Failure(LabCase):
 
     def test_a_silent_server_and_a_closed_port_are_told_apart(self) -> None:
         lab = self.build({"a": Site("home"), "blocked": Site("udp-blocked")})
-        for host, status in (("blocked", "HP_STATUS_SERVER_SILENT"), ("a", "HP_STATUS_SERVER_PORT_CLOSED")):
-            with self.subTest(host):
-                chat = self.chat(lab, host, host, fresh_id(), 1, "--timeout", "700")
+        for host, timeout, status in (("blocked", "700", "HP_STATUS_SERVER_SILENT"),
+                                      ("blocked", "60000", "HP_STATUS_UDP_BLOCKED"),
+                                      ("a", "700", "HP_STATUS_SERVER_PORT_CLOSED")):
+            with self.subTest(host, timeout=timeout):
+                chat = self.chat(lab, host, host, fresh_id(), 1, "--timeout", timeout)
                 self.assertEqual(chat.wait(), 1, chat.transcript)
                 self.assertIn(status, chat.errors)

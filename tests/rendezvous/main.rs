@@ -1,5 +1,6 @@
 //! The rendezvous machines, client against server, without a network: expiry, limits, updates, restarts.
 
+mod hints;
 mod settings;
 mod world;
 

@@ -96,6 +96,12 @@ impl World {
         let mut reply = Writer::new(&mut buffer);
         match self.gate.judge(self.now, source, payload, &mut reply) {
             Verdict::Admit(request) => self.shard.handle_request(self.now, source, &request),
+            Verdict::Challenge(early) => {
+                self.shard.hint(self.now, source, &early, &mut reply);
+                assert!(reply.written() <= payload.len());
+                let reply = reply.as_slice().to_vec();
+                self.deliver(source, reply);
+            }
             Verdict::Reply => {
                 assert!(reply.written() <= payload.len());
                 let reply = reply.as_slice().to_vec();
@@ -140,10 +146,12 @@ impl World {
         while self.shard.poll_transmit().is_some() {}
     }
 
-    /// What the client has told, but for challenges, which every registration begins with.
+    /// What the client has told, but for challenges, which every registration begins with, and hints.
     pub fn events(&mut self, client: usize) -> Vec<RendezvousEvent> {
         let mut events: Vec<_> = std::iter::from_fn(|| self.clients[client].1.poll_event()).collect();
-        events.retain(|event| !matches!(event, RendezvousEvent::Challenged(_)));
+        events.retain(|event| {
+            !matches!(event, RendezvousEvent::Challenged(_) | RendezvousEvent::Hinted { .. })
+        });
         events
     }
 

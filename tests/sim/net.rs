@@ -328,6 +328,15 @@ impl Internet {
                 let mut reply = Writer::new(&mut buffer);
                 match gate.judge(now, from, payload, &mut reply) {
                     Verdict::Admit(request) => shard.handle_request(now, from, &request),
+                    Verdict::Challenge(early) => {
+                        shard.hint(now, from, &early, &mut reply);
+                        assert!(
+                            reply.written() <= payload.len(),
+                            "unproven sources get no more than they sent"
+                        );
+                        let reply = reply.as_slice().to_vec();
+                        self.send(SERVER, from, &reply);
+                    }
                     Verdict::Reply => {
                         let reply = reply.as_slice().to_vec();
                         assert!(reply.len() <= payload.len(), "unproven sources get no more than they sent");

@@ -50,6 +50,9 @@ namespace HolePunch
         /// <summary>The server speaks only a dialect that the client was told not to speak.</summary>
         DialectMismatch = -24,
 
+        /// <summary>The server's host answers over TCP, but not over UDP, which seems to be blocked on the way.</summary>
+        UdpBlocked = -25,
+
         /// <summary>
         /// Time is up, and the server has named too few peers; <see cref="HolePunchException.Peers"/> are those it has named.
         /// </summary>

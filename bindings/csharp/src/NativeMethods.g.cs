@@ -149,9 +149,13 @@ namespace HolePunch.Native
         /// </summary>
         internal const uint HP_TECHNIQUE_PORT_MAPPING = 16;
         /// <summary>
+        /// Technique: where ordinary NATs do not connect as they should, probe from a further socket, whose mapping nothing has spoiled.
+        /// </summary>
+        internal const uint HP_TECHNIQUE_FRESH_SOCKET = 32;
+        /// <summary>
         /// All techniques; the default.
         /// </summary>
-        internal const uint HP_TECHNIQUES_ALL = 31;
+        internal const uint HP_TECHNIQUES_ALL = 63;
         /// <summary>
         /// Cause: nothing kept the peer from being reached, or too little is known to say.
         /// </summary>
@@ -427,8 +431,8 @@ namespace HolePunch.Native
         /// earlier call left and that was not taken is used again.
         /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_INVALID_SESSION_ID, HP_STATUS_SERVER_NOT_FOUND,
         /// HP_STATUS_SOCKET, HP_STATUS_SERVER_SILENT, HP_STATUS_SERVER_UNREACHABLE, HP_STATUS_SERVER_PORT_CLOSED,
-        /// HP_STATUS_SERVER_REFUSED, HP_STATUS_DIALECT_MISMATCH, HP_STATUS_TIMED_OUT_WAITING, HP_STATUS_TIMED_OUT_PUNCHING,
-        /// HP_STATUS_CANCELLED, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC.
+        /// HP_STATUS_UDP_BLOCKED, HP_STATUS_SERVER_REFUSED, HP_STATUS_DIALECT_MISMATCH, HP_STATUS_TIMED_OUT_WAITING,
+        /// HP_STATUS_TIMED_OUT_PUNCHING, HP_STATUS_CANCELLED, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC.
         /// One thread at a time per client. Since 0.1.
         /// </summary>
         [DllImport(__DllName, EntryPoint = "hp_connect", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
@@ -595,8 +599,8 @@ namespace HolePunch.Native
         /// mapping lives; 0 not to look. The call, and its timeout, then take so much longer.
         /// out: zeroed on entry (as much as struct_size says) and filled on success. error: NULL or details.
         /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_SERVER_NOT_FOUND, HP_STATUS_SOCKET, HP_STATUS_SERVER_SILENT,
-        /// HP_STATUS_SERVER_UNREACHABLE, HP_STATUS_SERVER_PORT_CLOSED, HP_STATUS_DIALECT_MISMATCH (the server is a plain one),
-        /// HP_STATUS_CANCELLED, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC.
+        /// HP_STATUS_SERVER_UNREACHABLE, HP_STATUS_SERVER_PORT_CLOSED, HP_STATUS_UDP_BLOCKED, HP_STATUS_DIALECT_MISMATCH (the
+        /// server is a plain one), HP_STATUS_TIMED_OUT_WAITING (the server has answered, but not to all questions), HP_STATUS_CANCELLED, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC.
         /// One thread at a time per client. Since 0.1.
         /// </summary>
         [DllImport(__DllName, EntryPoint = "hp_client_check_nat", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
@@ -1131,6 +1135,10 @@ namespace HolePunch.Native
         /// The server speaks only a dialect that the client was told not to speak.
         /// </summary>
         HP_STATUS_DIALECT_MISMATCH = -24,
+        /// <summary>
+        /// The server's host answers over TCP, but not over UDP, which seems to be blocked on the way.
+        /// </summary>
+        HP_STATUS_UDP_BLOCKED = -25,
         /// <summary>
         /// Time is up, and the server has named too few peers; those it has named are listed.
         /// </summary>

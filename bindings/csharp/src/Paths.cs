@@ -48,6 +48,11 @@ namespace HolePunch
         /// <summary>Where that could help, have our router open a port (PCP, NAT-PMP, UPnP-IGD).</summary>
         PortMapping = (int)NativeMethods.HP_TECHNIQUE_PORT_MAPPING,
 
+        /// <summary>
+        /// Where ordinary NATs do not connect as they should, probe from a further socket, whose mapping nothing has spoiled.
+        /// </summary>
+        FreshSocket = (int)NativeMethods.HP_TECHNIQUE_FRESH_SOCKET,
+
         /// <summary>All of them.</summary>
         All = (int)NativeMethods.HP_TECHNIQUES_ALL,
     }

@@ -1,5 +1,6 @@
 //! One call of `connect`: rendezvous and punching together, until enough holes are open or time is up.
 
+mod fresh;
 mod paths;
 mod types;
 
@@ -7,6 +8,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use self::fresh::FreshSocket;
 use crate::proto::discovery::Discovery;
 use crate::proto::punch::{PeerStatus, Progress, PunchConfig, Puncher};
 use crate::proto::relayed::RelayedPairs;
@@ -20,6 +22,8 @@ use crate::proto::{Rng, SessionKeys};
 
 pub use self::types::{ConnectConfig, ConnectCounters, ConnectEvent, Disposition, Outcome, Unreachable};
 
+/// With enough holes open, how long the server's list is waited for, which hints may have been faster than.
+const LIST_GRACE: Duration = Duration::from_millis(250);
 /// With enough holes open, how long others that are known are waited for: they may count on us, too.
 const SILENT_GRACE: Duration = Duration::from_millis(80);
 /// And how much longer those of them that have been heard.
@@ -32,6 +36,8 @@ const NO_SERVICE_PATIENCE: Duration = Duration::from_secs(2);
 enum Stragglers {
     /// Not enough holes are open.
     NotYet,
+    /// All that the server will name.
+    Unnamed { until: Instant },
     /// All that are known, whether they were heard or not.
     Known { until: Instant },
     /// Those that were heard.
@@ -56,11 +62,14 @@ pub struct Connect {
     /// Which paths are good enough, and those that the server forwards on.
     paths: PathPolicy,
     relayed: RelayedPairs,
+    /// Where a pair that should connect does not; `None` if that must not be tried.
+    fresh: Option<FreshSocket>,
     stragglers: Stragglers,
     /// What the first signs say is wrong with the server, as long as it has not answered.
     no_service: Option<(Outcome, Instant)>,
     outcome: Option<Outcome>,
     counters: ConnectCounters,
+    questions: VecDeque<Transmit>,
     events: VecDeque<ConnectEvent>,
 }
 
@@ -122,10 +131,12 @@ impl Connect {
                 .then_some(false),
             paths: config.paths,
             relayed: RelayedPairs::new(config.sockets),
+            fresh: config.techniques.fresh_socket.then(|| FreshSocket::new(rng.u64())),
             stragglers: Stragglers::NotYet,
             no_service: None,
             outcome: None,
             counters: ConnectCounters::default(),
+            questions: VecDeque::new(),
             events: VecDeque::new(),
         };
         connect.handle_timeout(now);
@@ -192,6 +203,7 @@ impl Connect {
                     self.counters.strangers += 1;
                 }
                 Ok(Message::Probe(signed)) => self.puncher.handle_probe(now, socket, source, &signed),
+                Ok(Message::MappingReply(reply)) if self.use_fresh_socket(now, source, &reply) => {}
                 Ok(message) if self.discover(now, source, &message) => {}
                 Ok(message) if self.handle_relay_port(now, source, &message) => {}
                 Ok(_) | Err(_) => self.counters.malformed += 1,
@@ -222,6 +234,10 @@ impl Connect {
                     self.puncher.add_peer(now, peer, dialect, &candidates);
                     self.puncher.set_peer_nat(peer, nat);
                 }
+                RendezvousEvent::Hinted { peer, endpoint, early } if self.paths != PathPolicy::RelayOnly => {
+                    self.puncher.add_hint(now, peer, endpoint, early);
+                }
+                RendezvousEvent::Hinted { .. } => {}
                 RendezvousEvent::Left { peer, .. } => {
                     self.events.push_back(ConnectEvent::Gone(peer));
                     self.puncher.note_gone(now, peer);
@@ -247,6 +263,11 @@ impl Connect {
         self.relay(now);
     }
 
+    /// The server's address, if no word of it has come.
+    pub fn silent_server(&self) -> Option<SocketAddr> {
+        self.rendezvous.as_ref().filter(|rendezvous| !rendezvous.server_answered())?.server_address()
+    }
+
     /// The network says that nobody is at `destination`.
     pub fn handle_unreachable(&mut self, now: Instant, destination: SocketAddr, how: Unreachable) {
         if self.rendezvous.as_ref().is_some_and(|rendezvous| rendezvous.is_server_address(destination)) {
@@ -258,8 +279,8 @@ impl Connect {
         if self.server_answered() {
             return;
         }
-        let (_, since) = *self.no_service.get_or_insert((sign, now));
-        self.no_service = Some((sign, since));
+        // The first sign is the plainest one.
+        let (sign, since) = *self.no_service.get_or_insert((sign, now));
         if now.saturating_duration_since(since) >= NO_SERVICE_PATIENCE {
             self.finish(sign);
         }
@@ -284,6 +305,7 @@ impl Connect {
             }
         }
         self.puncher.handle_timeout(now);
+        self.look_for_spoiled(now);
         self.relay(now);
         self.progress(now);
         if self.outcome.is_none() && self.deadline.is_some_and(|deadline| now >= deadline) {
@@ -307,8 +329,15 @@ impl Connect {
         if self.outcome.is_some() || self.puncher.count(now, Progress::Done) < self.expected {
             return;
         }
+        let named_all = self.rendezvous.as_ref().is_none_or(RendezvousClient::has_named_all);
         self.stragglers = match self.stragglers {
-            Stragglers::NotYet => Stragglers::Known { until: now + SILENT_GRACE },
+            Stragglers::NotYet => Stragglers::Unnamed { until: now + LIST_GRACE },
+            waiting => waiting,
+        };
+        self.stragglers = match self.stragglers {
+            Stragglers::Unnamed { until } if named_all || now >= until => {
+                Stragglers::Known { until: now + SILENT_GRACE }
+            }
             Stragglers::Known { until } if now >= until => {
                 Stragglers::Heard { until: until + STRAGGLER_GRACE }
             }
@@ -317,7 +346,8 @@ impl Connect {
         let done = self.puncher.count(now, Progress::Done);
         let nobody_follows = match self.stragglers {
             Stragglers::Heard { until } => now >= until || self.puncher.count(now, Progress::Heard) == done,
-            Stragglers::NotYet | Stragglers::Known { .. } => self.puncher.count(now, Progress::Known) == done,
+            Stragglers::NotYet | Stragglers::Unnamed { .. } => false,
+            Stragglers::Known { .. } => self.puncher.count(now, Progress::Known) == done,
         };
         if nobody_follows {
             self.finish(Outcome::Complete);
@@ -354,6 +384,7 @@ impl Connect {
             .or_else(|| self.rendezvous.as_mut().and_then(RendezvousClient::poll_transmit))
             .or_else(|| self.relayed.poll_transmit())
             .or_else(|| self.discovery.as_mut().and_then(Discovery::poll_transmit))
+            .or_else(|| self.questions.pop_front())
     }
 
     /// The next event; to be asked for after every call that takes `&mut self`.
@@ -371,10 +402,15 @@ impl Connect {
         let rendezvous = self.rendezvous.as_ref().and_then(RendezvousClient::poll_timeout);
         let stragglers = match self.stragglers {
             Stragglers::NotYet => None,
-            Stragglers::Known { until } | Stragglers::Heard { until } => Some(until),
+            Stragglers::Unnamed { until } | Stragglers::Known { until } | Stragglers::Heard { until } => {
+                Some(until)
+            }
         };
         let discovery = self.discovery.as_ref().and_then(Discovery::poll_timeout);
-        let paths = [discovery, self.relayed.poll_timeout(), self.puncher.poll_timeout()];
+        let fresh = self.fresh.as_ref().and_then(FreshSocket::poll_timeout);
+        let spoiled = self.fresh.as_ref().filter(|fresh| fresh.is_unneeded());
+        let spoiled = spoiled.and_then(|_| self.puncher.spoiled_at());
+        let paths = [discovery, self.relayed.poll_timeout(), self.puncher.poll_timeout(), fresh, spoiled];
         let own = paths.into_iter().chain([rendezvous, self.deadline, stragglers]);
         own.flatten().min()
     }

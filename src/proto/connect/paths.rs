@@ -3,11 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use super::fresh::FreshSocket;
 use super::{Connect, ConnectEvent};
 use crate::proto::discovery::{Discovery, DiscoveryConfig};
 use crate::proto::relayed::RelayedEvent;
+use crate::proto::rendezvous::RendezvousClient;
 use crate::proto::types::{Candidate, CandidateKind, PeerDialect, SocketIndex};
-use crate::proto::wire::Message;
+use crate::proto::wire::{MappingReply, Message};
 
 impl Connect {
     /// The server tells where else it can be asked about our NAT.
@@ -131,12 +133,44 @@ impl Connect {
     /// takes `&mut self`, and to be answered by [`Self::give_sockets`].
     #[must_use]
     pub fn wants_sockets(&self) -> Option<usize> {
-        self.puncher.wants_sockets().filter(|_| self.outcome.is_none())
+        let fresh = self.fresh.as_ref().is_some_and(FreshSocket::is_wanted).then_some(1);
+        self.puncher.wants_sockets().or(fresh).filter(|_| self.outcome.is_none())
     }
 
     /// As many of the sockets that were wanted as could be opened.
     pub fn give_sockets(&mut self, now: Instant, sockets: &[SocketIndex]) {
+        let fresh = self.fresh.as_mut().filter(|_| self.puncher.wants_sockets().is_none());
+        if fresh.is_some_and(|fresh| fresh.give(now, sockets.first().copied())) {
+            return self.look_for_spoiled(now);
+        }
         self.puncher.give_sockets(now, sockets);
+    }
+
+    /// Has a fresh socket opened where an old one seems to be spoiled, and the server asked about it.
+    pub(super) fn look_for_spoiled(&mut self, now: Instant) {
+        let (Some(fresh), Some(rendezvous)) = (&mut self.fresh, &self.rendezvous) else { return };
+        if fresh.is_unneeded() && self.puncher.spoiled_at().is_some_and(|at| now >= at) {
+            fresh.want();
+        }
+        self.questions.extend(fresh.question(now, rendezvous.native_server()));
+    }
+
+    /// The server has shown us the outside of the fresh socket: the peers are told, and it is probed from.
+    pub(super) fn use_fresh_socket(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        reply: &MappingReply,
+    ) -> bool {
+        let server = self.rendezvous.as_ref().and_then(RendezvousClient::native_server);
+        let fresh = self.fresh.as_mut().filter(|_| server == Some(source));
+        let Some((socket, endpoint)) = fresh.and_then(|fresh| fresh.handle_reply(reply)) else {
+            return false;
+        };
+        self.puncher.use_fresh_socket(now, socket);
+        self.profile.candidates.push(Candidate { kind: CandidateKind::Reflexive, endpoint });
+        self.publish(now);
+        true
     }
 
     /// The next of those sockets that is to be closed.

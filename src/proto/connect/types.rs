@@ -46,6 +46,8 @@ pub enum Unreachable {
     PortClosed,
     /// The host or its network cannot be reached.
     NoRoute,
+    /// The host answers over TCP, but not over UDP.
+    NoUdp,
 }
 
 /// How the call ended.

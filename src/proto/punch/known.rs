@@ -49,10 +49,21 @@ pub struct PeerStatus {
     pub report: PunchReport,
 }
 
+/// What a hint lets us send before the server's list has named the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hinted {
+    /// What opens our own NATs and gets no further.
+    Opener,
+    /// A few probes.
+    Probes,
+}
+
 #[derive(Debug)]
 pub(super) struct Peer {
     pub known_since: Instant,
     pub listed_id: PeerId,
+    /// The server's hint is all that speaks for it.
+    pub hinted: Option<Hinted>,
     /// Named by a plain server's list (and so gone with it).
     pub plain_listed: bool,
     pub candidates: Vec<Candidate>,
@@ -76,6 +87,7 @@ impl Peer {
         Self {
             known_since: now,
             listed_id: id,
+            hinted: None,
             plain_listed: false,
             candidates: Vec::new(),
             nat: NatBehaviour::default(),
@@ -87,6 +99,11 @@ impl Peer {
             plain_open_since: None,
             resumed: None,
         }
+    }
+
+    /// Whether nothing but an early hint of the server's speaks for it.
+    pub fn is_rumour(&self) -> bool {
+        self.hinted.is_some() && !self.is_heard_natively()
     }
 
     /// Whether it has been heard in the native dialect.

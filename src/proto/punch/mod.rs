@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use self::hard::HardPunch;
-use self::known::{NATIVE_HEAD_START, Peer};
+use self::known::{Hinted, NATIVE_HEAD_START, Peer};
 pub use self::known::{PeerStatus, Progress};
 use self::path::Path;
 use self::peer::{Local, NativePunch};
@@ -39,6 +39,13 @@ pub const MAX_PEERS: usize = 256;
 /// Native probes that follow a plain signal of a peer that was not heard in the native dialect. An existing plain tool
 /// ignores them as long as it punches, which is 100 ms after our first `ACK` at the least; these take 20 ms.
 const PROBES_AFTER_PLAIN: u32 = 4;
+/// Most peers at the same time of which only an early hint of the server's is known; how many endpoints and probes each
+/// gets, and how long it is waited for. A hint need not be true.
+const MAX_RUMOURS: usize = 8;
+const MAX_RUMOURED_ENDPOINTS: usize = 2;
+const PROBES_AFTER_HINT: u32 = 12;
+const OPENER_BEFORE_PROBES: Duration = Duration::from_millis(5);
+const RUMOUR_LIFE: Duration = Duration::from_secs(2);
 /// A peer that left is reported as one that could not be reached if it was punched in vain for so long.
 const REPORTED_AFTER: Duration = Duration::from_secs(1);
 /// What a [`Puncher`] needs to know.
@@ -166,6 +173,14 @@ impl Puncher {
             }
         };
         let peer = &mut self.peers[position];
+        if let Some(hinted) = peer.hinted.take()
+            && !peer.is_heard_natively()
+        {
+            peer.known_since = now;
+            peer.candidates.retain(|hint| candidates.iter().any(|known| known.endpoint == hint.endpoint));
+            let named = |path: &Path| candidates.iter().any(|known| known.endpoint == path.remote);
+            peer.native.iter_mut().for_each(|native| native.begin(now, named, hinted == Hinted::Opener));
+        }
         for candidate in candidates {
             if !is_reachable_kind(candidate.endpoint) || peer.candidates.contains(candidate) {
                 continue;
@@ -188,6 +203,31 @@ impl Puncher {
             if speaks_plain && peer.plain.is_none() {
                 peer.plain = Some((socket, candidate.endpoint, PlainPunch::new(now)));
             }
+        }
+    }
+
+    /// Probes somebody a little who is about to become a peer, by the server's hint. It counts as a peer when it is heard,
+    /// or when [`Self::add_peer`] names it. Unless it is `early`, it is not to hear of us before: only our own NATs are opened.
+    pub fn add_hint(&mut self, now: Instant, id: PeerId, endpoint: SocketAddr, early: bool) {
+        // Anyone can ask in a peer's name; the list will say where it really is.
+        let candidate = Candidate { kind: CandidateKind::PeerReflexive, endpoint };
+        let hinted = if early { Hinted::Probes } else { Hinted::Opener };
+        match self.position_by_id(id) {
+            Some(position) => {
+                let peer = &mut self.peers[position];
+                let full = peer.candidates.len() >= MAX_RUMOURED_ENDPOINTS;
+                if !peer.is_rumour() || full || peer.candidates.contains(&candidate) {
+                    return;
+                }
+                // It stays a rumour.
+                peer.hinted = None;
+            }
+            None if self.peers.iter().filter(|peer| peer.is_rumour()).count() >= MAX_RUMOURS => return,
+            None => {}
+        }
+        self.add_peer(now, id, PeerDialect::Native, &[candidate]);
+        if let Some(position) = self.position_by_id(id) {
+            self.peers[position].hinted = Some(hinted);
         }
     }
 
@@ -234,6 +274,7 @@ impl Puncher {
     }
 
     fn forget_hopeless(&mut self, now: Instant) {
+        self.peers.retain(|peer| !peer.is_rumour() || now < peer.known_since + RUMOUR_LIFE);
         let is_hopeless = |peer: &Peer| {
             peer.plain.is_none() && peer.native.as_ref().is_some_and(|native| native.is_hopeless(now))
         };
@@ -431,8 +472,15 @@ impl Puncher {
             if let Some(native) = &mut peer.native {
                 let may_be_plain = peer.plain.is_some() && !plain_heard && !native.is_heard();
                 let tempo = if may_be_plain { Tempo::Plain } else { Tempo::Native };
-                let limit = plain_heard.then_some(PROBES_AFTER_PLAIN);
-                let held_until = soft_until(&self.nat, peer.nat, peer.known_since);
+                let limit = match peer.hinted {
+                    Some(_) => Some(PROBES_AFTER_HINT),
+                    None => plain_heard.then_some(PROBES_AFTER_PLAIN),
+                };
+                let opener = peer.hinted.map(|hinted| match hinted {
+                    Hinted::Opener => peer.known_since + RUMOUR_LIFE,
+                    Hinted::Probes => peer.known_since + OPENER_BEFORE_PROBES,
+                });
+                let held_until = opener.max(soft_until(&self.nat, peer.nat, peer.known_since));
                 native.paths.iter_mut().for_each(|path| path.soft_until = held_until);
                 native.handle_timeout(now, &self.config.side(tempo), limit, &mut self.transmits);
             }
@@ -447,7 +495,8 @@ impl Puncher {
 
     /// Every peer, in the order in which they became known.
     pub fn peers(&self, now: Instant) -> impl Iterator<Item = PeerStatus> {
-        self.peers.iter().map(move |peer| peer.status(now, self.report(peer, now)))
+        let known = self.peers.iter().filter(|peer| !peer.is_rumour());
+        known.map(move |peer| peer.status(now, self.report(peer, now)))
     }
 
     /// Peers that left although they had been punched for a while: known once, never reached.
@@ -457,7 +506,7 @@ impl Puncher {
 
     /// How many peers have got at least so far.
     pub fn count(&self, now: Instant, progress: Progress) -> usize {
-        self.peers.iter().filter(|peer| peer.progress(now) >= progress).count()
+        self.peers.iter().filter(|peer| !peer.is_rumour() && peer.progress(now) >= progress).count()
     }
 
     /// The next datagram to send; to be asked for after every call that takes `&mut self`.

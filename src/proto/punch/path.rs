@@ -45,6 +45,8 @@ pub struct Path {
     pub soft: u32,
     /// Until then only such are sent, unless the peer is heard.
     pub soft_until: Option<Instant>,
+    /// The same, for this path alone.
+    pub quiet_until: Option<Instant>,
     /// When the next request is due.
     pub next: Option<Instant>,
     /// An authenticated probe came over this path.
@@ -55,6 +57,10 @@ pub struct Path {
     pub peer_confirmed: bool,
     /// The controlling peer has chosen this path.
     pub peer_nominated: bool,
+    /// The peer has made this path its hole.
+    pub peer_settled: bool,
+    /// How many requests of the peer's were answered over this path.
+    pub answered: u32,
     /// Round-trip time of the latest answered request.
     pub rtt: Option<Duration>,
     /// Transaction and sequence of the peer's latest request over this path.
@@ -80,11 +86,14 @@ impl Path {
             traffic: Traffic::default(),
             soft: 0,
             soft_until: None,
+            quiet_until: None,
             next: Some(now),
             heard: false,
             confirmed: None,
             peer_confirmed: false,
             peer_nominated: false,
+            peer_settled: false,
+            answered: 0,
             rtt: None,
             last_request: None,
             requests: [None; REMEMBERED_REQUESTS],
@@ -97,7 +106,7 @@ impl Path {
         if self.heard || self.remote.is_ipv6() || self.kind == CandidateKind::Relayed {
             return None;
         }
-        let held = self.soft_until.is_some_and(|until| now < until);
+        let held = self.soft_until.max(self.quiet_until).is_some_and(|until| now < until);
         let guess = |held: bool| match held {
             // In a hurry every depth gets its packet; there is time to go further step by step otherwise.
             false => 2 + self.soft.min(2) as u8,

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use super::Puncher;
 use super::hard::HardPunch;
 use super::known::Peer;
+use super::path::Path;
 use super::schedule::Tempo;
 use crate::proto::NatBehaviour;
 use crate::proto::nat::{Filtering, Mapping, Technique, technique};
-use crate::proto::types::{PathPolicy, PeerId, SocketIndex};
+use crate::proto::types::{CandidateKind, PathPolicy, PeerId, SocketIndex};
 
 /// How long the peer's word about its NAT is waited for by one who would spoil that NAT's mapping by speaking first.
 const UNKNOWN_PATIENCE: Duration = Duration::from_millis(400);
@@ -16,6 +17,9 @@ const UNKNOWN_PATIENCE: Duration = Duration::from_millis(400);
 const REST: Duration = Duration::from_secs(5);
 /// How long a peer is missed before our router is asked to open a port.
 const MAPPING_PATIENCE: Duration = Duration::from_millis(400);
+/// How long a peer is missed before a fresh socket is tried, and how long from there only such probes are sent as open our NATs.
+const SPOILED_PATIENCE: Duration = Duration::from_millis(700);
+const FRESH_PATIENCE: Duration = Duration::from_millis(400);
 /// How long a direct way is looked for before the server is asked to forward.
 const DIRECT_PATIENCE: Duration = Duration::from_secs(2);
 /// How long such a peer is left to find our port before it is sent to all the same.
@@ -67,8 +71,34 @@ impl Puncher {
         let mut missed = self
             .peers
             .iter()
-            .filter(|peer| peer.native.is_some() && !peer.plain_listed && !peer.is_confirmed_natively());
+            .filter(|peer| peer.native.is_some() && !peer.plain_listed && !peer.is_rumour())
+            .filter(|peer| !peer.is_confirmed_natively());
         missed.any(|peer| self.nat.is_symmetric() || now >= peer.known_since + MAPPING_PATIENCE)
+    }
+
+    /// When a peer that should be reached will have been silent for so long that our socket's mapping, or the peer's, seems to
+    /// be spoiled (which may also make a NAT look like one that gives each peer another port); `None` as long as there is no such peer.
+    pub fn spoiled_at(&self) -> Option<Instant> {
+        let missed = self.peers.iter().filter(|peer| {
+            let unheard = peer.native.is_some() && !peer.is_heard_natively() && !peer.is_rumour();
+            let hopeless = technique(&self.nat, &peer.nat) == Technique::Hopeless;
+            let known = peer.nat.mapping != Mapping::Unknown && self.nat.mapping != Mapping::Unknown;
+            unheard && !hopeless && known && peer.reflexive().is_some_and(|remote| remote.is_ipv4())
+        });
+        let direct = self.config.paths != PathPolicy::RelayOnly;
+        missed.map(|peer| peer.known_since + SPOILED_PATIENCE).min().filter(|_| self.nat_is_final && direct)
+    }
+
+    /// Probes the peers that are missed from a further socket, too. They hear of it soon, and must speak first.
+    pub fn use_fresh_socket(&mut self, now: Instant, socket: SocketIndex) {
+        for peer in self.peers.iter_mut().filter(|peer| !peer.is_heard_natively()) {
+            let Some(remote) = peer.reflexive().filter(|remote| remote.is_ipv4()) else { continue };
+            let Some(native) = &mut peer.native else { continue };
+            let mut path = Path::new(socket, remote, CandidateKind::Reflexive, self.rng.u64(), now);
+            path.quiet_until = Some(now + FRESH_PATIENCE);
+            native.add_path(path);
+        }
+        self.handle_timeout(now);
     }
 
     /// The next peer to which the server is to forward: no direct way was found, or none is to be expected.
@@ -82,7 +112,8 @@ impl Puncher {
     /// When the server is to be asked to forward to a peer.
     pub(super) fn relay_due(&self, peer: &Peer) -> Option<Instant> {
         let nameless = peer.listed_id == PeerId::UNKNOWN || peer.native.is_none();
-        if nameless || peer.relay_asked || peer.plain_listed || peer.is_confirmed_natively() {
+        let rumour = peer.is_rumour();
+        if nameless || rumour || peer.relay_asked || peer.plain_listed || peer.is_confirmed_natively() {
             return None;
         }
         let hopeless = || self.nat_is_final && technique(&self.nat, &peer.nat) == Technique::Hopeless;
@@ -138,6 +169,7 @@ impl Puncher {
         let candidates = self.peers.iter_mut().filter(|peer| {
             peer.plain.is_none()
                 && peer.rest_until.is_none()
+                && !peer.is_rumour()
                 && !peer.is_confirmed_natively()
                 && peer.native.is_some()
         });

@@ -1,18 +1,19 @@
 //! The client's side of rendezvous: register, hear of others, stay, leave; fall back to a plain server.
 
-use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::events::{RendezvousConfig, RendezvousEvent};
 use super::other_family::OtherFamily;
+use super::roster::Roster;
 use crate::proto::Rng;
 use crate::proto::cookie::Cookie;
 use crate::proto::discovery::DiscoveryConfig;
 use crate::proto::types::{Candidate, CandidateKind, DialectPolicy, PeerId, SocketIndex, Transmit};
+use crate::proto::wire::attributes::pad;
 use crate::proto::wire::{
-    Attributes, Challenge, Entry, Leave, Message, Presence, Profile, Refused, RefusedReason, Register,
+    Attributes, Challenge, Hint, Leave, Message, Presence, Profile, Refused, RefusedReason, Register,
     RelayRequest, UpdateBlock, plain,
 };
 
@@ -29,8 +30,12 @@ const PLAIN_SLOW_POLL: Duration = Duration::from_secs(1);
 /// How long a native answer is waited for after a plain one. A plain reply can be forged, or drawn from the server with a
 /// forged request; believing it shows the session ID to the network, so a native server gets the time of a long round trip.
 const PLAIN_DOUBT: Duration = Duration::from_millis(200);
-/// Most members that are kept track of; the server's limit is lower.
-const MAX_KNOWN: usize = 1024;
+/// To so many bytes a registration's attributes are filled up as long as no endpoint is proven: the server never sends
+/// more than was sent in somebody's name, and so has room for four hints in the challenge and two after it.
+const EARLY_ATTRIBUTES_LEN: usize = 250;
+/// With a server so far away hints save time that matters. On shorter ways the two sides start too much at once to be told apart
+/// from one before the other.
+const WORTHWHILE_RTT: Duration = Duration::from_millis(20);
 /// How many copies of a goodbye are sent; nobody waits for its answer, and the server forgets silent clients anyway.
 const GOODBYE_COPIES: usize = 2;
 
@@ -68,15 +73,15 @@ pub struct RendezvousClient {
     sequence: u32,
     cookie: Cookie,
     chosen: Option<usize>,
+    started: Instant,
+    /// From the first request to the first answer.
+    first_rtt: Duration,
     other_family: Option<OtherFamily>,
     /// Who answered a registration in the plain dialect.
     plain_answered: Option<usize>,
     /// A valid native message came: from then on plain datagrams from the server's address change nothing.
     native_server: bool,
-    instance: u32,
-    revision: u32,
-    /// Members that the server named; `true` while a fresh snapshot has not mentioned them again.
-    known: BTreeMap<PeerId, bool>,
+    roster: Roster,
     transmits: VecDeque<Transmit>,
     events: VecDeque<RendezvousEvent>,
     dropped: u64,
@@ -89,6 +94,7 @@ impl RendezvousClient {
             DialectPolicy::Plain => State::Plain { next: now, list: Vec::new() },
             DialectPolicy::Auto | DialectPolicy::Native => State::registering(now),
         };
+        let roster = Roster::new(config.peer);
         Self {
             config,
             state,
@@ -96,12 +102,12 @@ impl RendezvousClient {
             sequence: 0,
             cookie: [0; 16],
             chosen: None,
+            started: now,
+            first_rtt: Duration::ZERO,
             other_family: None,
             plain_answered: None,
             native_server: false,
-            instance: 0,
-            revision: 0,
-            known: BTreeMap::new(),
+            roster,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             dropped: 0,
@@ -123,6 +129,17 @@ impl RendezvousClient {
         self.config.servers.iter().any(|(_, server)| *server == address)
     }
 
+    /// One of the server's addresses.
+    pub fn server_address(&self) -> Option<SocketAddr> {
+        self.config.servers.first().map(|(_, address)| *address)
+    }
+
+    /// The address at which a native server keeps us registered.
+    pub fn native_server(&self) -> Option<SocketAddr> {
+        let registered = self.native_server && !matches!(self.state, State::Closed);
+        self.chosen.filter(|_| registered).map(|server| self.config.servers[server].1)
+    }
+
     /// Whether any valid answer came from the server.
     pub fn server_answered(&self) -> bool {
         self.chosen.is_some()
@@ -133,9 +150,14 @@ impl RendezvousClient {
         matches!(self.state, State::Plain { .. })
     }
 
+    /// Whether a native server, if it is one, has named all members.
+    pub fn has_named_all(&self) -> bool {
+        self.roster.named_all() || matches!(self.state, State::Plain { .. })
+    }
+
     /// Datagrams from the server's address that made no sense.
     pub fn dropped(&self) -> u64 {
-        self.dropped
+        self.dropped + self.roster.dropped()
     }
 
     /// Takes a datagram that came from one of the server's addresses.
@@ -184,6 +206,7 @@ impl RendezvousClient {
             Message::RelayRefused(refused) => (refused.token, None),
             Message::Left(left) => (left.token, Some(left.sequence)),
             Message::Refused(refused) => (refused.token, Some(refused.sequence)),
+            Message::Hint { token, .. } => (token, None),
             _ => return false,
         };
         // The token is what a stranger who forges the server's address cannot know.
@@ -193,6 +216,7 @@ impl RendezvousClient {
         if self.chosen.replace(server).is_none() {
             let servers: Vec<_> = self.config.servers.iter().map(|(_, address)| *address).collect();
             self.other_family = OtherFamily::of(&servers, server, now, self.config.retry);
+            self.first_rtt = now.saturating_duration_since(self.started);
         }
         // Who knows our token and refuses the dialect says that it speaks plain, and is believed when it does.
         let speaks_native = !matches!(
@@ -205,6 +229,9 @@ impl RendezvousClient {
                 self.events.push_back(RendezvousEvent::PlainListForged);
                 self.state = State::registering(now);
             }
+        }
+        if let Message::Challenge(challenge) = message {
+            challenge.hints.iter().for_each(|hint| self.note_hint(&hint));
         }
         match *message {
             // The same cookie again answers a retransmission; another one says that the server has a new key.
@@ -265,11 +292,12 @@ impl RendezvousClient {
                 let (peer, reason) = (refused.peer, refused.reason);
                 self.events.push_back(RendezvousEvent::RelayRefused { peer, reason });
             }
+            Message::Hint { hint, .. } => self.note_hint(&hint),
             Message::Refused(refused) => match refused.reason {
                 Some(RefusedReason::UnknownRegistration) => {
                     if matches!(self.state, State::Registered { .. }) {
                         // Whatever we believed to know, the server shall tell from the start.
-                        self.instance = 0;
+                        self.roster.forget_instance();
                         self.state = State::registering(now);
                     }
                 }
@@ -307,6 +335,15 @@ impl RendezvousClient {
         }
     }
 
+    /// Of those that the server has named for certain it needs no hints.
+    fn note_hint(&mut self, hint: &Hint) {
+        let Hint { peer, endpoint } = *hint;
+        if peer != self.config.peer && !self.roster.contains(peer) {
+            let early = self.first_rtt >= WORTHWHILE_RTT;
+            self.events.push_back(RendezvousEvent::Hinted { peer, endpoint, early });
+        }
+    }
+
     fn note_heard(&mut self, now: Instant) {
         if let State::Registered { heard, .. } = &mut self.state {
             *heard = now;
@@ -315,61 +352,9 @@ impl RendezvousClient {
 
     /// Applies what is new in a block and acknowledges it.
     fn apply(&mut self, block: &UpdateBlock<'_>) {
-        if block.instance != self.instance {
-            if block.from != 0 {
-                return;
-            }
-            self.instance = block.instance;
-            self.revision = 0;
-        }
-        if block.from <= self.revision && block.to > self.revision || block.to == 0 {
-            if block.from == 0 {
-                self.known.values_mut().for_each(|stale| *stale = true);
-            }
-            for entry in block.entries() {
-                self.apply_entry(&entry);
-            }
-            self.revision = block.to;
-            if self.revision == block.latest {
-                self.drop_stale();
-            }
-        }
-        if block.latest > 0 {
+        if self.roster.apply(block, &mut self.events) && block.latest > 0 {
             self.send_presence(false);
         }
-    }
-
-    fn apply_entry(&mut self, entry: &Entry<'_>) {
-        match *entry {
-            Entry::Joined { peer, .. } if peer == self.config.peer => {}
-            Entry::Joined { peer, dialect, reflexive, attributes } => {
-                if self.known.len() >= MAX_KNOWN && !self.known.contains_key(&peer) {
-                    self.dropped += 1;
-                    return;
-                }
-                self.known.insert(peer, false);
-                let mut candidates = vec![Candidate { kind: CandidateKind::Reflexive, endpoint: reflexive }];
-                let profile = attributes.profile();
-                candidates.extend(profile.candidates);
-                let nat = profile.nat.unwrap_or_default();
-                self.events.push_back(RendezvousEvent::Joined { peer, dialect, candidates, nat });
-            }
-            Entry::Left { peer, reason } => {
-                if self.known.remove(&peer).is_some() {
-                    self.events.push_back(RendezvousEvent::Left { peer, reason });
-                }
-            }
-        }
-    }
-
-    fn drop_stale(&mut self) {
-        let events = &mut self.events;
-        self.known.retain(|peer, stale| {
-            if *stale {
-                events.push_back(RendezvousEvent::Left { peer: *peer, reason: None });
-            }
-            !*stale
-        });
     }
 
     fn handle_plain(&mut self, now: Instant, server: usize, datagram: &[u8]) -> bool {
@@ -406,7 +391,7 @@ impl RendezvousClient {
             && other.is_due(now, self.config.retry)
         {
             let server = other.server;
-            let question = self.registration([0; 16]);
+            let question = self.registration([0; 16], 0);
             self.send_to(server, question);
         }
         match &mut self.state {
@@ -456,17 +441,22 @@ impl RendezvousClient {
     }
 
     fn send_register(&mut self) {
-        let registration = self.registration(self.cookie);
+        let padded = if self.cookie == [0; 16] { EARLY_ATTRIBUTES_LEN } else { 0 };
+        let registration = self.registration(self.cookie, padded);
         self.send_to_server(registration);
     }
 
-    fn registration(&self, cookie: Cookie) -> Vec<u8> {
+    /// A registration; its attributes are filled up to `padded` bytes.
+    fn registration(&self, cookie: Cookie, padded: usize) -> Vec<u8> {
         let observed = self.other_family.as_ref().and_then(|other| other.observed);
         let mut profile = self.config.profile.clone();
         profile
             .candidates
             .extend(observed.map(|endpoint| Candidate { kind: CandidateKind::Reflexive, endpoint }));
-        let attributes = profile.encode();
+        let mut attributes = profile.encode();
+        if padded > 0 {
+            pad(&mut attributes, padded);
+        }
         self.register_with(cookie, Attributes::parse(&attributes).unwrap_or(Attributes::NONE))
     }
 
@@ -477,8 +467,8 @@ impl RendezvousClient {
             lookup: self.config.lookup,
             peer: self.config.peer,
             cookie,
-            instance: self.instance,
-            revision: self.revision,
+            instance: self.roster.instance(),
+            revision: self.roster.revision(),
             attributes,
         }
         .encode()
@@ -488,7 +478,7 @@ impl RendezvousClient {
         let State::Registered { handle, .. } = self.state else { return };
         self.sequence += u32::from(wants_reply);
         let (token, sequence) = (self.token, self.sequence);
-        let (instance, revision) = (self.instance, self.revision);
+        let (instance, revision) = (self.roster.instance(), self.roster.revision());
         self.send_to_server(Presence { token, handle, sequence, instance, revision, wants_reply }.encode());
     }
 

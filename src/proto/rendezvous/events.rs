@@ -51,6 +51,15 @@ pub enum RendezvousEvent {
         /// What its NAT does, as far as it says.
         nat: NatBehaviour,
     },
+    /// Somebody asked to be registered in the session, or is; more is to come if that is so.
+    Hinted {
+        /// Its ID.
+        peer: PeerId,
+        /// Its endpoint as the server sees it, which need not be proven.
+        endpoint: SocketAddr,
+        /// Whether much time is saved by probing it now.
+        early: bool,
+    },
     /// A member is gone.
     Left {
         /// Its ID.

@@ -7,10 +7,10 @@ use std::time::Instant;
 use crate::proto::cookie::CookieJar;
 use crate::proto::wire::codec::Writer;
 use crate::proto::wire::{
-    self, Alternates, Challenge, FilterProbe, FilterReply, Leave, MappingProbe, MappingReply, Message,
+    self, Alternates, Challenge, FilterProbe, FilterReply, Hints, Leave, MappingProbe, MappingReply, Message,
     Presence, Refused, RefusedReason, Register, RelayRequest, plain,
 };
-use crate::proto::{DialectPolicy, LookupKey, Rng};
+use crate::proto::{DialectPolicy, LookupKey, PeerId, Rng};
 
 /// A request that may touch state.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +27,19 @@ pub enum Request<'a> {
     Plain(LookupKey),
 }
 
+/// A registration that proves no endpoint, and leaves room for hints.
+#[derive(Clone, Copy, Debug)]
+pub struct EarlyRegister {
+    /// The client's token.
+    pub token: u64,
+    /// Names the session.
+    pub lookup: LookupKey,
+    /// Who it is.
+    pub peer: PeerId,
+    /// By how many bytes it is longer than its answer.
+    pub room: usize,
+}
+
 /// What becomes of a datagram.
 #[derive(Clone, Copy, Debug)]
 pub enum Verdict<'a> {
@@ -34,6 +47,8 @@ pub enum Verdict<'a> {
     Admit(Request<'a>),
     /// Answer with what was written into the buffer; nothing is kept.
     Reply,
+    /// The same, but the shard that keeps the session may add hints first: see [`super::Shard::hint`].
+    Challenge(EarlyRegister),
     /// The same, but to this endpoint, which is proven, too.
     ReplyTo(SocketAddr),
     /// Send the endpoint, which is proven, such datagrams from elsewhere.
@@ -85,9 +100,14 @@ impl Gate {
                 }
                 let cookie = self.cookies.bake(now, source);
                 let (token, sequence) = (register.token, register.sequence);
-                Challenge { token, sequence, cookie, observed: source, alternates: self.alternates }
-                    .write(reply);
-                Verdict::Reply
+                let (alternates, hints) = (self.alternates, Hints::default());
+                Challenge { token, sequence, cookie, observed: source, alternates, hints }.write(reply);
+                if !register.attributes.is_padded() {
+                    return Verdict::Reply;
+                }
+                let room = datagram.len().saturating_sub(reply.written());
+                let (lookup, peer) = (register.lookup, register.peer);
+                Verdict::Challenge(EarlyRegister { token, lookup, peer, room })
             }
             Ok(Message::MappingProbe(probe)) => {
                 answer_mapping_probe(source, &probe, reply);

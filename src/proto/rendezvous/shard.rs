@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::counters::ShardCounters;
+use super::early::EarlyList;
 use super::gate::Request;
 use super::members::{Member, MemberRef, Members, Push};
 use crate::proto::keys::truncate;
@@ -70,11 +71,12 @@ enum TimerKind {
 #[derive(Debug)]
 pub struct Shard {
     config: ShardConfig,
-    members: Members,
+    pub(super) members: Members,
+    pub(super) early: EarlyList,
     timers: BinaryHeap<Reverse<(Instant, MemberRef, TimerKind)>>,
     plain_ids: [u8; 32],
     counters: ShardCounters,
-    outbox: Outbox,
+    pub(super) outbox: Outbox,
     plain_members: usize,
     /// Reused, so that no request allocates.
     recipients: Vec<MemberRef>,
@@ -83,7 +85,7 @@ pub struct Shard {
 
 /// Datagrams to send, in one reused piece of memory.
 #[derive(Debug, Default)]
-struct Outbox {
+pub(super) struct Outbox {
     bytes: Vec<u8>,
     queue: VecDeque<(Route, usize, usize)>,
 }
@@ -95,6 +97,13 @@ impl Outbox {
         }
         self.queue.push_back((destination, self.bytes.len(), datagram.len()));
         self.bytes.extend_from_slice(datagram);
+    }
+
+    pub(super) fn write(&mut self, destination: Route, write: impl FnOnce(&mut Writer<'_>)) {
+        let mut buffer = [0; MAX_DATAGRAM];
+        let mut writer = Writer::new(&mut buffer);
+        write(&mut writer);
+        self.push(destination, writer.as_slice());
     }
 }
 
@@ -108,6 +117,7 @@ impl Shard {
             timers: BinaryHeap::new(),
             plain_ids,
             counters: ShardCounters::default(),
+            early: EarlyList::default(),
             outbox: Outbox::default(),
             plain_members: 0,
             recipients: Vec::new(),
@@ -186,7 +196,7 @@ impl Shard {
             self.counters.left += 1;
             self.remove(now, at, LeaveReason::Goodbye);
         }
-        self.reply(source, |writer| Left { token, sequence }.write(writer));
+        self.outbox.write(source, |writer| Left { token, sequence }.write(writer));
     }
 
     /// Between whom a request for forwarding is, with the number of their session; `None` if its sender is no member of
@@ -210,16 +220,9 @@ impl Shard {
         })
     }
 
-    fn reply(&mut self, destination: Route, write: impl FnOnce(&mut Writer<'_>)) {
-        let mut buffer = [0; MAX_DATAGRAM];
-        let mut writer = Writer::new(&mut buffer);
-        write(&mut writer);
-        self.outbox.push(destination, writer.as_slice());
-    }
-
     fn refuse(&mut self, source: Route, register: &Register<'_>, reason: RefusedReason) {
         self.counters.refused += 1;
-        self.reply(source, |writer| Refused::write(writer, register.token, register.sequence, reason));
+        self.outbox.write(source, |writer| Refused::write(writer, register.token, register.sequence, reason));
     }
 
     fn register(&mut self, now: Instant, source: Route, register: &Register<'_>) {
@@ -275,7 +278,7 @@ impl Shard {
         (members >= self.config.max_members_per_session).then_some(RefusedReason::SessionFull)
     }
 
-    fn member_by_peer(&self, session: u32, peer: PeerId) -> Option<MemberRef> {
+    pub(super) fn member_by_peer(&self, session: u32, peer: PeerId) -> Option<MemberRef> {
         self.members.of_session(session).find(|(_, member)| member.peer == peer).map(|(at, _)| at)
     }
 
@@ -418,7 +421,7 @@ impl Shard {
         if !self.is_owner(at, source.remote, presence.token) {
             self.counters.unknown += 1;
             let (token, sequence) = (presence.token, presence.sequence);
-            return self.reply(source, |writer| {
+            return self.outbox.write(source, |writer| {
                 Refused::write(writer, token, sequence, RefusedReason::UnknownRegistration);
             });
         }
@@ -428,7 +431,7 @@ impl Shard {
         if presence.instance == instance && presence.revision > latest {
             // It was told of changes that never were; from a fresh registration on it knows better.
             let (token, sequence) = (presence.token, presence.sequence);
-            return self.reply(source, |writer| {
+            return self.outbox.write(source, |writer| {
                 Refused::write(writer, token, sequence, RefusedReason::UnknownRegistration);
             });
         }
@@ -456,7 +459,7 @@ impl Shard {
         }
         if presence.wants_reply {
             let ack = PresenceAck { token: presence.token, sequence: presence.sequence };
-            self.reply(source, |writer| ack.write(writer));
+            self.outbox.write(source, |writer| ack.write(writer));
         }
         if let Some(from) = more {
             self.send_blocks(now, at, from, None);

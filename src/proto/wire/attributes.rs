@@ -12,6 +12,7 @@ const PUBLIC_KEY: u8 = 0x02;
 const CAPABILITIES: u8 = 0x03;
 const LEAVING: u8 = 0x04;
 const NAT: u8 = 0x05;
+const PADDING: u8 = 0x09;
 
 /// Attributes as they stand in a datagram, checked to be whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +54,17 @@ impl<'a> Attributes<'a> {
 
     /// Whether they make a registration a goodbye.
     pub fn is_goodbye(&self) -> bool {
+        self.has(LEAVING)
+    }
+
+    /// Whether they fill a registration up so that hints may come back.
+    pub fn is_padded(&self) -> bool {
+        self.has(PADDING)
+    }
+
+    fn has(&self, wanted: u8) -> bool {
         let mut reader = Reader::new(self.bytes);
-        std::iter::from_fn(|| next(&mut reader).ok()).any(|(kind, _)| kind == LEAVING)
+        std::iter::from_fn(|| next(&mut reader).ok()).any(|(kind, _)| kind == wanted)
     }
 
     /// What the attributes say, with at most [`MAX_ENDPOINTS_PER_PEER`] candidates.
@@ -79,6 +89,13 @@ impl<'a> Attributes<'a> {
         }
         profile
     }
+}
+
+/// Fills a row of attributes up to `len` bytes, or a little more.
+pub fn pad(attributes: &mut Vec<u8>, len: usize) {
+    let missing = len.saturating_sub(attributes.len() + 2).min(u8::MAX.into());
+    attributes.extend([PADDING, missing as u8]);
+    attributes.resize(attributes.len() + missing, 0);
 }
 
 pub(super) fn next<'a>(reader: &mut Reader<'a>) -> Result<(u8, &'a [u8]), Malformed> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::attributes::Attributes;
 use super::codec::{Malformed, Reader, Writer};
+use super::hint::{Hint, Hints};
 use super::mapping::{Alternates, FilterProbe, FilterReply, MappingProbe, MappingReply};
 use super::probe::SignedProbe;
 use super::relay::{RelayGranted, RelayRefused, RelayRequest, Ticket};
@@ -24,6 +25,7 @@ pub(super) mod kind {
     pub const LEAVE: u8 = 0x07;
     pub const LEFT: u8 = 0x08;
     pub const REFUSED: u8 = 0x09;
+    pub const HINT: u8 = 0x0A;
     pub const MAPPING_PROBE: u8 = 0x10;
     pub const MAPPING_REPLY: u8 = 0x11;
     pub const FILTER_PROBE: u8 = 0x12;
@@ -63,6 +65,13 @@ pub enum Message<'a> {
     Left(Left),
     /// Server to client.
     Refused(Refused),
+    /// Server to client.
+    Hint {
+        /// The client's token, echoed.
+        token: u64,
+        /// Who else is there.
+        hint: Hint,
+    },
     /// Client to server.
     MappingProbe(MappingProbe),
     /// Server to client.
@@ -110,6 +119,7 @@ impl<'a> Message<'a> {
             kind::LEAVE => Self::Leave(Leave::read(&mut reader)?),
             kind::LEFT => Self::Left(Left { token: reader.u64()?, sequence: reader.u32()? }),
             kind::REFUSED => Self::Refused(Refused::read(&mut reader)?),
+            kind::HINT => Self::Hint { token: reader.u64()?, hint: Hint::read(&mut reader)? },
             kind::MAPPING_PROBE => Self::MappingProbe(MappingProbe::read(&mut reader)?),
             kind::MAPPING_REPLY => Self::MappingReply(MappingReply::read(&mut reader)?),
             kind::FILTER_PROBE => Self::FilterProbe(FilterProbe::read(&mut reader)?),
@@ -195,7 +205,8 @@ impl<'a> Register<'a> {
     }
 }
 
-/// "Show me this cookie": the answer to a registration that proves no endpoint. Shorter than any [`Register`].
+/// "Show me this cookie": the answer to a registration that proves no endpoint. Never longer than that: without hints it is
+/// shorter than any [`Register`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Challenge {
     /// The client's token, echoed.
@@ -208,6 +219,8 @@ pub struct Challenge {
     pub observed: SocketAddr,
     /// Where else the client can ask which source the server sees.
     pub alternates: Alternates,
+    /// Who else is there.
+    pub hints: Hints,
 }
 
 impl Challenge {
@@ -219,12 +232,16 @@ impl Challenge {
         writer.slice(&self.cookie);
         writer.endpoint(self.observed);
         self.alternates.write(writer, self.observed);
+        self.hints.write(writer);
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let (token, sequence) = (reader.u64()?, reader.u32()?);
         let (cookie, observed) = (reader.array()?, reader.endpoint()?);
-        Ok(Self { token, sequence, cookie, observed, alternates: Alternates::read(reader) })
+        let attributes = reader.rest();
+        let alternates = Alternates::read(&mut Reader::new(attributes));
+        let hints = Hints::read(&mut Reader::new(attributes));
+        Ok(Self { token, sequence, cookie, observed, alternates, hints })
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod attributes;
 pub mod codec;
+pub mod hint;
 pub mod mapping;
 pub mod message;
 pub mod plain;
@@ -13,6 +14,7 @@ pub mod update;
 
 pub use attributes::{Attributes, Profile};
 pub use codec::Malformed;
+pub use hint::{Hint, Hints};
 pub use mapping::{Alternates, FilterProbe, FilterReply, MappingProbe, MappingReply};
 pub use message::{
     Challenge, Leave, Left, Message, Presence, PresenceAck, Refused, RefusedReason, Register, Registered,

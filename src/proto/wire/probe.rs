@@ -26,6 +26,8 @@ impl ProbeFlags {
     pub const CONFIRMED: u8 = 1;
     /// The controlling side has chosen this path; it has confirmed it, too.
     pub const NOMINATED: u8 = 2;
+    /// The sender has made this path its hole and sends no more probes; the receiver is to do the same.
+    pub const SETTLED: u8 = 4;
 
     /// Whether `flag` is set.
     pub fn has(self, flag: u8) -> bool {

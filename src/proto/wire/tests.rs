@@ -52,6 +52,10 @@ fn probe() -> Probe {
     }
 }
 
+fn hint() -> Hint {
+    Hint { peer: OTHER, endpoint: "198.51.100.7:40001".parse().unwrap() }
+}
+
 fn write_block(builder: UpdateBuilder<'_, '_>) {
     let attributes = profile().encode();
     let mut builder = builder;
@@ -85,22 +89,30 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
             "challenge",
             written(|w| {
                 let observed = "198.51.100.9:7000".parse().unwrap();
-                Challenge {
-                    token: TOKEN,
-                    sequence: 1,
-                    cookie: [0xD4; 16],
-                    observed,
-                    alternates: Alternates::default(),
-                }
-                .write(w);
+                let (alternates, hints) = (Alternates::default(), Hints::default());
+                Challenge { token: TOKEN, sequence: 1, cookie: [0xD4; 16], observed, alternates, hints }
+                    .write(w);
             }),
         ),
+        (
+            "challenge-hints",
+            written(|w| {
+                let observed = "198.51.100.9:7000".parse().unwrap();
+                let (alternates, hints) = (Alternates::default(), Hints::default());
+                Challenge { token: TOKEN, sequence: 1, cookie: [0xD4; 16], observed, alternates, hints }
+                    .write(w);
+                hint().write_attribute(w);
+            }),
+        ),
+        ("hint", written(|w| hint().write(w, TOKEN))),
         (
             "challenge-alternates",
             written(|w| {
                 let alternates = Alternates::new(&[5001, 5002, 5003], "203.0.113.2:5000".parse().ok());
                 let observed = "198.51.100.9:7000".parse().unwrap();
-                Challenge { token: TOKEN, sequence: 1, cookie: [0xD4; 16], observed, alternates }.write(w);
+                let hints = Hints::default();
+                Challenge { token: TOKEN, sequence: 1, cookie: [0xD4; 16], observed, alternates, hints }
+                    .write(w);
             }),
         ),
         ("mapping-probe", MappingProbe { token: TOKEN, sequence: 6 }.encode()),
@@ -224,8 +236,9 @@ fn a_challenge_is_never_longer_than_the_registration_it_answers() {
     };
     let observed = "[2001:db8::1]:1".parse().unwrap();
     let alternates = Alternates::new(&[1, 2, 3, 4], Some(observed));
+    let (cookie, hints) = ([0; 16], Hints::default());
     let challenge =
-        written(|w| Challenge { token: 1, sequence: 1, cookie: [0; 16], observed, alternates }.write(w));
+        written(|w| Challenge { token: 1, sequence: 1, cookie, observed, alternates, hints }.write(w));
     assert!(challenge.len() <= bare.encode().len());
     assert!(examples["refused"].len() <= examples["presence"].len());
     assert!(examples["left"].len() <= examples["leave"].len());
@@ -233,6 +246,35 @@ fn a_challenge_is_never_longer_than_the_registration_it_answers() {
     assert!(reply.len() <= examples["mapping-probe"].len());
     assert!(examples["relay-bound"].len() <= examples["relay-bind"].len());
     assert!(examples["filter-reply"].len() <= examples["filter-probe"].len());
+}
+
+#[test]
+fn hints_are_read_from_challenges_and_alone() {
+    let examples = examples();
+    let Ok(Message::Challenge(challenge)) = Message::parse(&examples["challenge-hints"]) else {
+        panic!("no challenge")
+    };
+    assert_eq!(challenge.hints.iter().collect::<Vec<_>>(), [hint()]);
+    assert_eq!(written(|w| challenge.write(w)), examples["challenge-hints"]);
+    assert_eq!(hint().attribute_len(), examples["challenge-hints"].len() - examples["challenge"].len());
+    assert_eq!(hint().datagram_len(), examples["hint"].len());
+    let mut many = examples["challenge-hints"].clone();
+    (0..9).for_each(|_| many.extend(written(|w| hint().write_attribute(w))));
+    let Ok(Message::Challenge(challenge)) = Message::parse(&many) else { panic!("no challenge") };
+    assert_eq!(challenge.hints.iter().count(), hint::MAX_HINTS);
+}
+
+#[test]
+fn registrations_are_filled_up_for_hints() {
+    for len in [0, 1, 2, 3, 100, 250] {
+        let mut attributes = profile().encode();
+        let before = attributes.len();
+        attributes::pad(&mut attributes, len);
+        assert_eq!(attributes.len(), len.max(before + 2));
+        let padded = Attributes::parse(&attributes).unwrap();
+        assert!(padded.is_padded() && padded.profile() == profile());
+    }
+    assert!(!Attributes::parse(&profile().encode()).unwrap().is_padded());
 }
 
 #[test]
@@ -265,7 +307,7 @@ fn truncated_messages_are_refused_at_every_length() {
             let result = Message::parse(&datagram[..len]);
             let may_end = ["register", "probe"].contains(&name)
                 || name == "filter-probe-target" && len == examples()["filter-probe"].len()
-                || name == "challenge-alternates" && len >= examples()["challenge"].len();
+                || name.starts_with("challenge-") && len >= examples()["challenge"].len();
             assert!(result.is_err() || may_end, "{name} cut to {len} bytes");
             if let Ok(Message::Probe(signed)) = result {
                 assert_eq!(signed.verify(&keys().probe), None, "cut to {len} bytes");

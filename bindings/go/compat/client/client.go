@@ -138,7 +138,8 @@ func (c Client) Connect(id []byte, expected int) ([]*net.UDPAddr, *net.UDPConn, 
 
 // isDown tells whether the network says that there is no server.
 func isDown(err error) bool {
-	return errors.Is(err, holepunch.ErrServerPortClosed) || errors.Is(err, holepunch.ErrServerUnreachable)
+	return errors.Is(err, holepunch.ErrServerPortClosed) || errors.Is(err, holepunch.ErrServerUnreachable) ||
+		errors.Is(err, holepunch.ErrUDPBlocked)
 }
 
 // ConnectPeers goes on with the addresses that a [Client.Connect] has returned
