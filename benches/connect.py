@@ -252,7 +252,8 @@ def main() -> int:
     with Lab({"a": Site("home"), "b": Site("home")}) as lab:
         start_servers(lab, go_variant(lab))
         plan = (("home x home", 0, (("native", "C", 200), ("native", "Go", 200), ("plain", "C", 100)), 50),
-                ("home x home, 20 % loss", 20, (("native", "C", 100),), 30))
+                ("home x home, 20 % loss", 20, (("native", "C", 100),), 30),
+                ("home x home, 30 % loss", 30, (("native", "C", 100),), 30))
         for title, loss, ours, go_count in plan:
             lab.set_loss(loss)
             asked = [(our_variant(lab, dialect, language), count) for dialect, language, count in ours]
