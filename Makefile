@@ -13,8 +13,10 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 ABI := $(shell sed -n 's/^pub const HP_ABI_VERSION: u32 = \([0-9]*\);/\1/p' src/ffi/version.rs)
 WARNINGS := -Wall -Wextra -pedantic -Werror
 
-# How often `make natlab` runs each pair, and any further options of tests/natlab/matrix.py.
+# How often `make natlab` runs each pair, how often with the Go stand-in, which takes 5 s wherever it fails, and any
+# further options of tests/natlab/matrix.py.
 RUNS ?= 20
+BESIDE_RUNS ?= 5
 MATRIX ?= --extra --talk
 
 .PHONY: help setup build header examples demo test natlab lint bench install uninstall clean
@@ -53,8 +55,8 @@ demo: setup build ## two programs behind two NATs find each other and talk
 test: setup ## run every test in every language
 	@scripts/test.sh
 
-natlab: setup build ## try every pair of NAT kinds RUNS=20 times, as root; writes docs/nat-matrix.{svg,json}
-	@HP_BIN=build/bin python3 tests/natlab/matrix.py --runs $(RUNS) $(MATRIX) \
+natlab: setup build ## try every pair of NAT kinds RUNS=20 times, as root, beside Go; writes docs/nat-matrix.{svg,json}
+	@scripts/natlab.sh --runs $(RUNS) --beside-runs $(BESIDE_RUNS) $(MATRIX) \
 	    --json docs/nat-matrix.json --svg docs/nat-matrix.svg
 
 lint: ## check formatting and lints

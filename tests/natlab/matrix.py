@@ -7,7 +7,14 @@
 Commands are split as a shell does it, without running one. In both, {NAME} is the program NAME in HP_BIN (or
 build/bin), {address} and {port} are the server's, IPv6 addresses in brackets. The client's command may hold {server}
 ({address}:{port}), {session} (a name that the two clients of a run share), {side} (a or b), {timeout_ms} and
-{timeout_s}; the server's {address2} (its second address; {ip2} without brackets) and {options}, where --server-option goes.
+{timeout_s}; the server's {address2} (its second address; {ip2} without brackets) and {options}, where --server-option
+goes.
+
+Another make of client can be tried --beside the first, in the same laboratories and the same run, each time after it
+and with a server of its own. {NAME} is then also looked for in HP_TOOLS, where tests/interop/build.sh builds:
+
+    HP_TOOLS=build/interop python3 tests/natlab/matrix.py --beside-server '{standin-server} {address}:{port}' \\
+        --beside 'Go stand-in={standin-client} -timeout {timeout_s}s {server} {session} 1'
 
 A client counts as connected once it prints a line that --connected matches; the default knows `connected <peers> <ms>`
 and the lines of `timed_connect`. `peer <i> <endpoint> <path>` lines before that name the path, and a run is relayed if
@@ -18,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import dataclasses
 import json
 import os
 import sys
@@ -26,7 +34,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import netns
-from matrix_report import Result, milliseconds, summary, svg, table
+from matrix_picture import svg
+from matrix_report import Result, short, summary, table
 from matrix_run import Commands, Scenario, run_scenario
 from natlab import NAT_KINDS, LabError, Router, Site, handle_signals, unavailable
 
@@ -95,6 +104,14 @@ def below(results: Sequence[Result], percent: float) -> list[Result]:
     return [result for result in results if result.expected and result.rate < percent]
 
 
+def named_command(text: str) -> tuple[str, str]:
+    """A client's name and its command line, from NAME=COMMAND."""
+    name, _, command = (part.strip() for part in text.partition("="))
+    if not name or not command:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=COMMAND")
+    return name, command
+
+
 def _parser() -> argparse.ArgumentParser:
     summary_line, _, details = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(description=summary_line, epilog=details,
@@ -119,6 +136,14 @@ def _parser() -> argparse.ArgumentParser:
                         help="how the line begins by which a client says that it is connected; default: %(default)s")
     parser.add_argument("--talk", action="store_true", help="a run counts only if each side, given a line of input, "
                         "is heard by the other, as with chat")
+    parser.add_argument("--name", default="ours", help="what to call the client where there is another beside it")
+    parser.add_argument("--beside", type=named_command, metavar="NAME=COMMAND",
+                        help="another make of client, run after the first in each laboratory; the name without what it "
+                        "says in parentheses heads its column. --require does not concern it")
+    parser.add_argument("--beside-server", metavar="COMMAND", help="its server's; default: the first one's")
+    parser.add_argument("--beside-runs", type=int, default=5, metavar="N", help="its runs of each pair, default 5")
+    parser.add_argument("--beside-timeout", type=float, metavar="S", help="its seconds for one run, default: --timeout")
+    parser.add_argument("--beside-connected", metavar="REGEX", help="its way to say so; default: --connected")
     parser.add_argument("--stagger", type=float, default=0, metavar="MS", help="start the second client so much later")
     for name, unit, what in (("loss", "PERCENT", "UDP packets that the core loses"),
                              ("delay", "MS", "one-way delay of the core"),
@@ -133,23 +158,42 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run_all(work: Sequence[tuple[Result, Scenario]], options: argparse.Namespace, commands: Commands,
-             impairment: dict[str, float]) -> None:
+def _contenders(options: argparse.Namespace) -> list[tuple[Commands, int]]:
+    """The client, and the one beside it if there is one, with how often to run each."""
+    programs = [Path(os.environ.get("HP_BIN", Path(__file__).resolve().parents[2] / "build" / "bin"))]
+    if os.environ.get("HP_TOOLS"):
+        programs.append(Path(os.environ["HP_TOOLS"]))
+    ours = Commands(options.client, options.server_command, programs, options.server_option, options.connected,
+                    options.timeout, options.stagger / 1000, options.talk)
+    if not options.beside:
+        return [(ours, options.runs)]
+    theirs = dataclasses.replace(ours, client=options.beside[1], connected=options.beside_connected or ours.connected,
+                                 timeout=options.beside_timeout)
+    if options.beside_server:
+        theirs = dataclasses.replace(theirs, server=options.beside_server, server_options=())
+    return [(ours, options.runs), (theirs, options.beside_runs)]
+
+
+def _run_all(work: Sequence[tuple[Result, Scenario]], options: argparse.Namespace,
+             contenders: Sequence[tuple[Commands, int]], impairment: dict[str, float]) -> None:
     stop, done, lock = threading.Event(), 0, threading.Lock()
 
     def run(number: int) -> None:
         nonlocal done
         result, scenario = work[number]
         label = f"matrix {os.getpid()}-{number}"
-        for outcome in run_scenario(scenario, commands, options.runs, impairment, label, stop.is_set):
-            result.runs.append(outcome)
+        both = [result, Result(result.first, result.second, result.policies, expected=result.expected)]
+        if len(contenders) > 1:
+            result.beside = both[1]
+        for position, outcome in run_scenario(scenario, contenders, impairment, label, stop.is_set):
+            both[position].runs.append(outcome)
         if stop.is_set():
             return
         with lock:
             done += 1
-            median = f"median {milliseconds(result.median_ms)}, " if result.connected else ""
-            print(f"{done}/{len(work)}  {scenario.name}: {result.connected} of {len(result.runs)}, "
-                  f"{median}{result.remark}", file=sys.stderr, flush=True)
+            words = result.brief if not result.beside else (
+                f"{short(options.name)} {result.brief} | {short(options.beside[0])} {result.beside.brief}")
+            print(f"{done}/{len(work)}  {scenario.name}: {words}", file=sys.stderr, flush=True)
 
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         pending = [pool.submit(run, number) for number in range(len(work))]
@@ -163,6 +207,44 @@ def _run_all(work: Sequence[tuple[Result, Scenario]], options: argparse.Namespac
                 waiting.cancel()
 
 
+def _report(results: Sequence[Result], options: argparse.Namespace, impairment: dict[str, float]) -> None:
+    beside = options.beside[0] if options.beside else ""
+    pairs = [result for result in results if result.second]
+    print(table(results, beside))
+    for policies in dict.fromkeys(result.policies for result in pairs):
+        those = [result for result in pairs if result.policies == policies]
+        print(f"\nINPUT {policies}: {summary(those)}")
+        if beside:
+            print(f"  {beside}: {summary([result.beside for result in those if result.beside])}")
+    if options.json:
+        facts = {"runs": options.runs, "timeout_s": options.timeout, "stagger_ms": options.stagger, **impairment,
+                 "client": options.client, "server": options.server_command, "server_options": options.server_option,
+                 "talk": options.talk}
+        if beside:
+            facts |= {"name": options.name, "beside": {
+                "name": beside, "runs": options.beside_runs, "timeout_s": options.beside_timeout,
+                "client": options.beside[1], "server": options.beside_server or options.server_command}}
+        options.json.write_text(json.dumps({"options": facts, "results": [result.as_json() for result in results]},
+                                           indent=1) + "\n")
+    if options.svg:
+        options.svg.write_text(svg(results, options.title, _subtitle(options, impairment),
+                                   (options.name, beside) if beside else ("", "")))
+
+
+def _subtitle(options: argparse.Namespace, impairment: dict[str, float]) -> list[str]:
+    """What the heatmap shows, in lines."""
+    conditions = ", ".join(f"{name} {value:g}{' %' if name in ('loss', 'reorder') else ' ms'}"
+                           for name, value in impairment.items() if value) or "no delay or loss"
+    limit = f"{options.timeout:g} s at most"
+    if not options.beside:
+        return [f"{options.runs} runs each, {limit}; {conditions}. Each cell: runs that connected, median time until "
+                "both sides were."]
+    return [f"Each cell, above: {options.name}, {options.runs} runs, {limit}: how many connected, and the median time "
+            "until both sides were.",
+            f"Below: {options.beside[0]}, {options.beside_runs} runs, {options.beside_timeout:g} s at most, with its "
+            "own server:", f"the median time where every run connected, else how many did. {conditions.capitalize()}."]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the result is the exit status."""
     parser = _parser()
@@ -170,11 +252,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reason = unavailable()
     if reason:
         parser.exit(77, f"matrix: {reason}\n")
-    if options.runs < 1 or options.jobs < 1 or options.timeout <= 0:
-        parser.error("--runs, --jobs and --timeout must be positive")
-    default_bin = Path(__file__).resolve().parents[2] / "build" / "bin"
-    commands = Commands(options.client, options.server_command, Path(os.environ.get("HP_BIN", default_bin)),
-                        options.server_option, options.connected, options.timeout, options.stagger / 1000, options.talk)
+    if not options.beside and (options.beside_server or options.beside_timeout or options.beside_connected):
+        parser.error("the other --beside options go with --beside")
+    if options.beside_timeout is None:
+        options.beside_timeout = options.timeout
+    if min(options.runs, options.beside_runs, options.jobs) < 1 or min(options.timeout, options.beside_timeout) <= 0:
+        parser.error("runs, jobs and timeouts must be positive")
+    contenders = _contenders(options)
     impairment = {name: getattr(options, name) for name in ("loss", "delay", "jitter", "reorder")}
     work = cells(options.kinds, options.input) + (extras() if options.extra else [])
     if not work:
@@ -182,31 +266,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     handle_signals()
     netns.sweep()
     try:
-        _run_all(work, options, commands, impairment)
+        _run_all(work, options, contenders, impairment)
     except (LabError, ValueError, OSError) as error:
         parser.exit(2, f"matrix: {error}\n")
     except KeyboardInterrupt:
         parser.exit(130)
 
-    results = [result for result, _ in work]
-    pairs = [result for result in results if result.second]
-    print(table(results))
-    for policies in dict.fromkeys(result.policies for result in pairs):
-        print(f"\nINPUT {policies}: {summary([result for result in pairs if result.policies == policies])}")
-    conditions = ", ".join(f"{name} {value:g}{' %' if name in ('loss', 'reorder') else ' ms'}"
-                           for name, value in impairment.items() if value)
-    if options.json:
-        facts = {"runs": options.runs, "timeout_s": options.timeout, "stagger_ms": options.stagger, **impairment,
-                 "client": options.client, "server": options.server_command, "server_options": options.server_option,
-                 "talk": options.talk}
-        options.json.write_text(json.dumps({"options": facts, "results": [result.as_json() for result in results]},
-                                           indent=1) + "\n")
-    if options.svg:
-        subtitle = f"{options.runs} runs each, {options.timeout:g} s at most; {conditions or 'no delay or loss'}. " \
-                   "Each cell: runs that connected, median time until both sides were."
-        options.svg.write_text(svg(results, options.title, subtitle))
+    _report([result for result, _ in work], options, impairment)
     if options.require is not None:
-        failing = below(results, options.require)
+        failing = below([result for result, _ in work], options.require)
         for result in failing:
             print(f"below {options.require:g} %: {result.first} {result.second} {result.policies}".rstrip())
         return 1 if failing else 0

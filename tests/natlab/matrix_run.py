@@ -1,7 +1,8 @@
-"""Two clients of any make trying to reach each other in a laboratory, again and again."""
+"""Two clients of any make trying to reach each other in a laboratory, again and again, and then two of another make."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import selectors
@@ -48,8 +49,8 @@ class Commands:
 
     client: str
     server: str
-    #: Where `{NAME}` finds the program NAME.
-    programs: Path
+    #: Where `{NAME}` finds the program NAME; the first place that has it counts.
+    programs: Sequence[Path]
     server_options: Sequence[str] = ()
     #: What a client prints, at the start of a line, once it is connected.
     connected: str = r"connected \d+|return \d+ HP_STATUS_OK"
@@ -83,15 +84,16 @@ class Commands:
 class _Values(dict[str, str]):
     """What stands for the names in braces."""
 
-    def __init__(self, programs: Path, values: Mapping[str, str]) -> None:
+    def __init__(self, programs: Sequence[Path], values: Mapping[str, str]) -> None:
         super().__init__(values)
         self._programs = programs
 
     def __missing__(self, name: str) -> str:
-        path = self._programs / name
-        if not path.is_file():
-            raise ValueError(f"{{{name}}}: there is no program {path}; names: {', '.join(self)}")
-        return str(path.absolute())
+        paths = [directory / name for directory in self._programs]
+        for path in paths:
+            if path.is_file():
+                return str(path.absolute())
+        raise ValueError(f"{{{name}}}: there is no program {' or '.join(map(str, paths))}; names: {', '.join(self)}")
 
 
 class Side:
@@ -166,19 +168,34 @@ def judge(sides: Sequence[Side], stagger_ms: float = 0, unheard: str = "") -> Ru
     return Run(RELAYED if "relayed" in paths else DIRECT, max(first - stagger_ms, second), paths)
 
 
-def run_scenario(scenario: Scenario, commands: Commands, runs: int, impairment: Mapping[str, float], label: str,
-                 stopped: Callable[[], bool]) -> Iterator[Run]:
-    """Yield so many runs, all in one laboratory with one server. `label` makes the session IDs this scenario's own."""
-    with Lab(scenario.sites, carriers=scenario.carriers, ipv6=scenario.ipv6, **impairment) as lab, \
-            tempfile.TemporaryFile() as log:
-        addresses = [f"[{address}]" for address in lab.server.addresses6] or lab.server.addresses
+def run_scenario(scenario: Scenario, contenders: Sequence[tuple[Commands, int]], impairment: Mapping[str, float],
+                 label: str, stopped: Callable[[], bool]) -> Iterator[tuple[int, Run]]:
+    """Yield each contender's number and runs, so many of each, all in one laboratory.
+
+    One after the other, each with its own server, which is gone before the next begins: nobody meets another's
+    traffic, and the first finds what it would find alone. `label` makes the session IDs this scenario's own.
+    """
+    with Lab(scenario.sites, carriers=scenario.carriers, ipv6=scenario.ipv6, **impairment) as lab:
+        for position, (commands, runs) in enumerate(contenders):
+            with _server(lab, commands) as address:
+                for number in range(runs):
+                    if stopped():
+                        return
+                    yield position, _run(lab, scenario.hosts, commands, address, f"{label}-{position}-{number}")
+
+
+@contextlib.contextmanager
+def _server(lab: Lab, commands: Commands) -> Iterator[str]:
+    """The server, and the address to reach it by."""
+    addresses = [f"[{address}]" for address in lab.server.addresses6] or lab.server.addresses
+    with tempfile.TemporaryFile() as log:
         server = lab.popen(lab.server, commands.server_argv(addresses), stdin=subprocess.DEVNULL, stdout=log,
                            stderr=log)
-        _await_server(lab, server, log)
-        for number in range(runs):
-            if stopped():
-                return
-            yield _run(lab, scenario.hosts, commands, addresses[0], f"{label}-{number}")
+        try:
+            _await_server(lab, server, log)
+            yield addresses[0]
+        finally:
+            lab.stop(server)
 
 
 def _await_server(lab: Lab, server: subprocess.Popen[Any], log: Any) -> None:
