@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use holepunch::server::{RelayConfig, ServerConfig};
-use holepunch::{CandidateKind, Client, ErrorKind, PathPolicy, Peer};
+use holepunch::{CandidateKind, Cause, Client, ErrorKind, PathPolicy, Peer};
 use support::{TestServer, unique_id};
 
 fn relay_server(relay: RelayConfig) -> TestServer {
@@ -82,12 +82,15 @@ fn direct_paths_are_preferred_and_may_be_insisted_on() {
             let (mut client, id) = (server.client(), id.clone());
             client.set_path_policy(policy);
             client.set_timeout(Some(Duration::from_millis(1500)));
-            thread::spawn(move || client.connect(&id, 1).unwrap_err().kind())
+            thread::spawn(move || client.connect(&id, 1).unwrap_err())
         })
         .into_iter()
         .map(|thread| thread.join().unwrap())
         .collect();
-    assert_eq!(ends, [ErrorKind::TimedOutPunching; 2]);
+    for end in ends {
+        assert_eq!(end.kind(), ErrorKind::TimedOutPunching);
+        assert_eq!(end.peers()[0].report.cause, Cause::Policy);
+    }
 }
 
 #[test]

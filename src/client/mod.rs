@@ -219,14 +219,15 @@ impl Client {
             let message = "the server has no address of the local address's family";
             return Err(Error::new(ErrorKind::ServerUnreachable, message));
         }
-        let mut host_candidates: Vec<SocketAddr> = servers
-            .iter()
-            .filter_map(|server| {
-                let socket = sockets.towards(*server)?;
-                self.sockets[usize::from(socket.0)].as_ref()?.host_candidate(*server)
-            })
-            .collect();
-        host_candidates.dedup();
+        let mut host_candidates: Vec<SocketAddr> = Vec::new();
+        for server in &servers {
+            let socket = sockets.towards(*server).and_then(|at| self.sockets[usize::from(at.0)].as_ref());
+            for candidate in socket.map(|socket| socket.host_candidates(*server)).unwrap_or_default() {
+                if !host_candidates.contains(&candidate) {
+                    host_candidates.push(candidate);
+                }
+            }
+        }
         self.open_holes.clear();
         self.run(id, peers, servers, Vec::new(), host_candidates, deadline)
     }

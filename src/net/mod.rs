@@ -4,6 +4,7 @@
 compile_error!("libholepunch's drivers are written for Unix; the sans-IO core in `proto` is portable");
 
 pub(crate) mod batch;
+mod interfaces;
 #[cfg(target_os = "linux")]
 mod pktinfo;
 pub(crate) mod poll;

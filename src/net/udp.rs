@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::interfaces::host_addresses;
 use crate::proto::Transmit;
 use crate::proto::connect::Unreachable;
 
@@ -112,6 +113,16 @@ impl UdpEndpoint {
         route.connect(remote).ok()?;
         let ip = route.local_addr().ok()?.ip();
         (!ip.is_unspecified()).then(|| SocketAddr::new(ip, bound.port()))
+    }
+
+    /// The same, and this host's other addresses in the same family, if the socket takes what comes to them.
+    pub(crate) fn host_candidates(&self, remote: SocketAddr) -> Vec<SocketAddr> {
+        let Some(first) = self.host_candidate(remote) else { return Vec::new() };
+        let bound_to_one = self.local_address().is_ok_and(|bound| !bound.ip().is_unspecified());
+        if bound_to_one {
+            return vec![first];
+        }
+        host_addresses(first.ip()).into_iter().map(|ip| SocketAddr::new(ip, first.port())).collect()
     }
 
     /// Sends at once or not at all.

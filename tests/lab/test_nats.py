@@ -89,6 +89,17 @@ class Pairs(Diagnosed):
                     else:
                         self.assertEqual([1, 1], [connecting.wait() for connecting in both])
 
+    def test_a_second_network_that_both_are_in_is_used(self) -> None:
+        lab = self.build({name: Site("symmetric-random") for name in "ab"})
+        self.full_server(lab)
+        first, second = lab.host("a"), lab.host("b")
+        lab.run(first, ["ip", "link", "add", "second", "type", "veth", "peer", "second", "netns", second.netns])
+        for host, address in ((first, "10.77.0.1/24"), (second, "10.77.0.2/24")):
+            lab.run(host, ["ip", "address", "add", address, "dev", "second"])
+            lab.run(host, ["ip", "link", "set", "second", "up"])
+        paths = [(peer.path, peer.address) for chat in self.assert_pair_talks(lab) for peer in chat.peers]
+        self.assertEqual([("host", "10.77.0.2"), ("host", "10.77.0.1")], paths)
+
     def test_hard_pairs_are_relayed_where_the_server_forwards(self) -> None:
         for kinds in (("symmetric-random", "symmetric-random"), ("adm", "symmetric-sequential")):
             with self.subTest(kinds):

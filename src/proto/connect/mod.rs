@@ -16,6 +16,7 @@ use crate::proto::rendezvous::{RendezvousClient, RendezvousConfig, RendezvousEve
 use crate::proto::types::{
     Candidate, CandidateKind, DialectPolicy, PathPolicy, PeerDialect, PeerId, SocketIndex, Transmit,
 };
+use crate::proto::wire::attributes::RELAY_ONLY;
 use crate::proto::wire::plain::Signal;
 use crate::proto::wire::{Message, Profile, RefusedReason, is_native};
 use crate::proto::{Rng, SessionKeys};
@@ -103,7 +104,8 @@ impl Connect {
             .iter()
             .map(|endpoint| Candidate { kind: CandidateKind::Host, endpoint: *endpoint })
             .collect();
-        let profile = Profile { candidates, ..Profile::default() };
+        let capabilities = if config.paths == PathPolicy::RelayOnly { RELAY_ONLY } else { 0 };
+        let profile = Profile { candidates, capabilities, ..Profile::default() };
         let reachable = |server: &SocketAddr| config.sockets.towards(*server).map(|socket| (socket, *server));
         let rendezvous = (!config.servers.is_empty()).then(|| {
             let socket_config = RendezvousConfig {
@@ -229,10 +231,10 @@ impl Connect {
                     self.relayed.handle_granted(now, peer, endpoint, ticket);
                 }
                 RendezvousEvent::RelayRefused { peer, reason } => self.relayed.handle_refused(peer, reason),
-                RendezvousEvent::Joined { peer, dialect, candidates, nat } => {
+                RendezvousEvent::Joined { peer, dialect, candidates, nat, relay_only } => {
                     self.events.push_back(ConnectEvent::Found(peer));
                     self.puncher.add_peer(now, peer, dialect, &candidates);
-                    self.puncher.set_peer_nat(peer, nat);
+                    self.puncher.set_peer_says(peer, nat, relay_only);
                 }
                 RendezvousEvent::Hinted { peer, endpoint, early } if self.paths != PathPolicy::RelayOnly => {
                     self.puncher.add_hint(now, peer, endpoint, early);

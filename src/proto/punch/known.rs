@@ -69,6 +69,8 @@ pub(super) struct Peer {
     pub candidates: Vec<Candidate>,
     /// What its NAT does, as far as it says.
     pub nat: NatBehaviour,
+    /// It sends and takes only what the server forwards.
+    pub relay_only: bool,
     /// Until when no more than probing its known endpoints is tried; `None`: nothing else has been yet.
     pub rest_until: Option<Instant>,
     /// The server has been asked to forward.
@@ -91,6 +93,7 @@ impl Peer {
             plain_listed: false,
             candidates: Vec::new(),
             nat: NatBehaviour::default(),
+            relay_only: false,
             rest_until: None,
             relay_asked: false,
             relay_refused: None,

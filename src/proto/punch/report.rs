@@ -63,7 +63,7 @@ impl Cause {
                 c"both NATs give each peer another port, so neither side knows where to send: IPv6, a port mapping or a forwarding server (hp-server --relay) helps"
             }
             Self::NothingHeard => {
-                c"nothing of the peer's came through: a firewall may drop UDP, or it insists on being relayed; a forwarding server (hp-server --relay) may help"
+                c"nothing of the peer's came through: a firewall may drop UDP; a forwarding server (hp-server --relay) may help"
             }
             Self::OneWay => {
                 c"the peer's probes come through, ours or its answers do not: a firewall may drop our UDP; a forwarding server (hp-server --relay) may help"
@@ -122,7 +122,7 @@ impl Puncher {
         if tried < TOO_SHORT {
             return Cause::TooShort;
         }
-        let relay_only = self.config.paths == PathPolicy::RelayOnly;
+        let relay_only = self.config.paths == PathPolicy::RelayOnly || peer.relay_only;
         if relay_only || (peer.native.is_none() && peer.plain.is_none()) {
             return Cause::Policy;
         }

@@ -37,10 +37,11 @@ impl Puncher {
         self.config.safe_ttl = ttl;
     }
 
-    /// What a peer says that its NAT does.
-    pub fn set_peer_nat(&mut self, id: PeerId, nat: NatBehaviour) {
+    /// What a peer says that its NAT does, and whether it wants nothing but what the server forwards.
+    pub fn set_peer_says(&mut self, id: PeerId, nat: NatBehaviour, relay_only: bool) {
         if let Some(position) = self.position_by_id(id) {
             self.peers[position].nat = nat;
+            self.peers[position].relay_only = relay_only;
         }
     }
 
@@ -120,7 +121,7 @@ impl Puncher {
         match self.config.paths {
             PathPolicy::DirectOnly => None,
             PathPolicy::RelayOnly => Some(peer.known_since),
-            PathPolicy::DirectPreferred if hopeless() => Some(peer.known_since),
+            PathPolicy::DirectPreferred if peer.relay_only || hopeless() => Some(peer.known_since),
             PathPolicy::DirectPreferred => Some(peer.known_since + DIRECT_PATIENCE),
         }
     }

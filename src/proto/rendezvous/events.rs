@@ -50,6 +50,8 @@ pub enum RendezvousEvent {
         candidates: Vec<Candidate>,
         /// What its NAT does, as far as it says.
         nat: NatBehaviour,
+        /// Whether it sends and takes only what the server forwards.
+        relay_only: bool,
     },
     /// Somebody asked to be registered in the session, or is; more is to come if that is so.
     Hinted {

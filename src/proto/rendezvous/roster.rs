@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::events::RendezvousEvent;
 use crate::proto::types::{Candidate, CandidateKind, PeerId};
+use crate::proto::wire::attributes::RELAY_ONLY;
 use crate::proto::wire::{Entry, UpdateBlock};
 
 /// Most members that are kept track of; the server's limit is lower.
@@ -96,7 +97,8 @@ impl Roster {
                 let profile = attributes.profile();
                 candidates.extend(profile.candidates);
                 let nat = profile.nat.unwrap_or_default();
-                events.push_back(RendezvousEvent::Joined { peer, dialect, candidates, nat });
+                let relay_only = profile.capabilities & RELAY_ONLY != 0;
+                events.push_back(RendezvousEvent::Joined { peer, dialect, candidates, nat, relay_only });
             }
             Entry::Left { peer, reason } => {
                 if self.known.remove(&peer).is_some() {

@@ -98,6 +98,9 @@ pub fn pad(attributes: &mut Vec<u8>, len: usize) {
     attributes.resize(attributes.len() + missing, 0);
 }
 
+/// The peer sends and takes only what the server forwards.
+pub const RELAY_ONLY: u32 = 1;
+
 pub(super) fn next<'a>(reader: &mut Reader<'a>) -> Result<(u8, &'a [u8]), Malformed> {
     let kind = reader.u8()?;
     let len = reader.u8()?;
@@ -122,7 +125,7 @@ pub struct Profile {
     pub candidates: Vec<Candidate>,
     /// The peer's X25519 public key, if it has one.
     pub public_key: Option<[u8; 32]>,
-    /// A bit for each optional ability; none is assigned yet.
+    /// What it can do or insists on, a bit each: [`RELAY_ONLY`].
     pub capabilities: u32,
     /// What its NAT does, as far as it knows.
     pub nat: Option<NatBehaviour>,
