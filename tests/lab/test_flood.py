@@ -49,6 +49,9 @@ def core_interface(lab: Lab, node: Node) -> str:
 class Flood(LabCase):
     """Forged, cut, replayed and random datagrams by the thousand while two connect."""
 
+    #: What else ran would lack the processors' time, and so would the flood.
+    alone = True
+
     def start_flood(self, lab: Lab, total: int, victims: list[Node], third_site: Node) -> Program:
         """Start the flood and wait for its first burst."""
         argv = [sys.executable, str(Path(__file__).with_name("flood.py")),
