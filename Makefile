@@ -30,9 +30,9 @@ setup: ## install the Debian packages that tests and demo need (as root; otherwi
 build: ## build the library, hp-server, hp and the C examples (release)
 	@CARGO='$(CARGO)' scripts/build.sh
 	@mkdir -p build/lib build/bin
-	@ln -sf ../../target/release/libholepunch.so build/lib/libholepunch.so.$(ABI)
+	@ln -sf ../../target/library/libholepunch.so build/lib/libholepunch.so.$(ABI)
 	@ln -sf libholepunch.so.$(ABI) build/lib/libholepunch.so
-	@ln -sf ../../target/release/libholepunch.a build/lib/libholepunch.a
+	@ln -sf ../../target/library/libholepunch.a build/lib/libholepunch.a
 	@ln -sf ../../target/release/hp-server build/bin/hp-server
 	@ln -sf ../../target/release/hp build/bin/hp
 	@$(MAKE) --no-print-directory examples
@@ -46,7 +46,7 @@ build/bin/%: examples/c/%.c include/holepunch.h
 	    -Lbuild/lib -lholepunch '-Wl,-rpath,$$ORIGIN/../lib'
 
 header: ## generate the C header, Go's copy of it and C#'s native methods from src/ffi
-	$(CARGO) build --locked --features codegen
+	$(CARGO) check --locked --features codegen --lib
 	@cmp -s include/holepunch.h bindings/go/holepunch.h || cp include/holepunch.h bindings/go/holepunch.h
 
 demo: setup build ## two programs behind two NATs find each other and talk

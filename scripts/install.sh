@@ -119,20 +119,20 @@ fill() {
 }
 
 build() {
-    local out=${CARGO_TARGET_DIR:-target}${CARGO_BUILD_TARGET:+/$CARGO_BUILD_TARGET}/release file
+    local out=${CARGO_TARGET_DIR:-target}${CARGO_BUILD_TARGET:+/$CARGO_BUILD_TARGET} file
     case $out in /*) ;; *) out=$root/$out ;; esac
     # Several words are allowed: CARGO='cargo +stable'.
     local -a command
     read -ra command <<<"$cargo"
     if command -v "${command[0]}" >/dev/null 2>&1; then
         CARGO=$cargo "$root/scripts/build.sh" >&2 || die "the build failed"
-    elif [ -e "$out/libholepunch.so" ]; then
+    elif [ -e "$out/library/libholepunch.so" ]; then
         # `make build`, then `sudo make install`, where root has no cargo.
         echo "install: $cargo not found; installing what has been built" >&2
     else
         die "$cargo not found; run 'make build' first, or set CARGO"
     fi
-    for file in libholepunch.so libholepunch.a hp-server hp; do
+    for file in library/libholepunch.so library/libholepunch.a release/hp-server release/hp; do
         [ -f "$out/$file" ] || die "the build made no '$out/$file'"
     done
     built=$out
@@ -146,7 +146,7 @@ install_all() {
 
     stage=$(mktemp -d)
     umask 022
-    cp -- "$built/libholepunch.so" "$built/libholepunch.a" "$stage"
+    cp -- "$built/library/libholepunch.so" "$built/library/libholepunch.a" "$stage"
     "$strip" --strip-unneeded "$stage/libholepunch.so" || die "cannot strip the shared library"
     "$strip" --strip-debug "$stage/libholepunch.a" || die "cannot strip the static library"
     # A byte of the ELF header: 1 for 32 bit, 2 for 64 bit.
@@ -186,8 +186,8 @@ install_all() {
     put 644 "$stage/holepunch.pc" "$pkgconfigdir/holepunch.pc"
     put 644 "$stage/holepunch-config.cmake" "$cmakedir/holepunch-config.cmake"
     put 644 "$stage/holepunch-config-version.cmake" "$cmakedir/holepunch-config-version.cmake"
-    put 755 "$built/hp-server" "$BINDIR/hp-server"
-    put 755 "$built/hp" "$BINDIR/hp"
+    put 755 "$built/release/hp-server" "$BINDIR/hp-server"
+    put 755 "$built/release/hp" "$BINDIR/hp"
     for doc in "${docs[@]}"; do
         [ ! -f "$root/$doc" ] || put 644 "$root/$doc" "$docdir/$doc"
     done
