@@ -9,26 +9,62 @@ if [ "$(id -u)" -ne 0 ]; then
     echo "test: not root, so what needs network namespaces is skipped" >&2
     export HP_ALLOW_MISSING_TOOLS=1
 fi
-passed=0 failed=0 skipped=0
 log=$(mktemp -d)
+: >"$log/totals"
+# The command that runs in this shell, and the lanes beside it.
+running='' lanes=''
+end_all() {
+    # shellcheck disable=SC2086 # numbers, or nothing
+    kill $running $lanes 2>/dev/null
+    wait
+    exit 1
+}
+trap end_all INT TERM
 trap 'rm -rf "$log"' EXIT
 
-# Runs a part, shows its output, and adds up what `count` finds in it. A part that fails without naming a failed test
+count() { echo "$1 $2 $3" >>"$log/totals"; }
+# What a lane says comes out in one piece.
+say() { flock "$log/totals" cat; }
+skip() { echo "skipped: $1" | say; count 0 0 1; }
+
+# Runs a part, shows its output, and adds up what `counter` finds in it. A part that fails without naming a failed test
 # counts as one.
 part() {
-    local name=$1 count=$2 bound=$3
+    local name=$1 counter=$2 bound=$3
     shift 3
-    local start=$SECONDS p=0 f=0 s=0 status
-    echo "=== $name"
-    timeout --kill-after=10 "$bound" "$@" >"$log/out" 2>&1
+    local start=$SECONDS p=0 f=0 s=0 status out
+    out=$(mktemp "$log/out.XXXXXX")
+    # In the background, so that a signal is heeded at once; without the trap it would have to ignore SIGINT.
+    (trap - INT && exec timeout --kill-after=10 "$bound" "$@") >"$out" 2>&1 &
+    running=$!
+    wait "$running"
     status=$?
-    "$count" <"$log/out" >"$log/counts"
-    read -r p f s <"$log/counts"
+    running=
+    read -r p f s < <("$counter" <"$out")
     if [ "$status" -ne 0 ] && [ "$f" -eq 0 ]; then f=1; fi
-    if [ "$status" -eq 124 ]; then echo "$name: ended after $bound s"; fi
-    if [ "$f" -ne 0 ]; then cat "$log/out"; else grep -iE '^skipped|skipped=|^ok - .*# skip|not available|KB|[0-9]+ of [0-9]+' "$log/out" | head -40; fi
-    echo "--- $name: $p passed, $f failed, $s skipped in $((SECONDS - start)) s"
-    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+    {
+        echo "=== $name"
+        if [ "$status" -eq 124 ]; then echo "$name: ended after $bound s"; fi
+        if [ "$f" -ne 0 ]; then cat "$out"; else grep -iE '^skipped|skipped=|^ok - .*# skip|not available|KB|[0-9]+ of [0-9]+' "$out" | head -40; fi
+        echo "--- $name: $p passed, $f failed, $s skipped in $((SECONDS - start)) s"
+    } | say
+    count "$p" "$f" "$s"
+}
+
+# Runs each function in a lane of its own: their parts go on side by side, since most of the time they wait.
+side_by_side() {
+    local lane
+    for lane; do
+        in_lane "$lane" &
+        lanes="$lanes $!"
+    done
+    wait
+    lanes=
+}
+in_lane() {
+    lanes=
+    trap end_all TERM
+    "$1"
 }
 
 count_cargo() {
@@ -43,51 +79,67 @@ count_unittest() {
          END { print n - f - s + 0, f + 0, s + 0 }'
 }
 count_go() { awk '/^ *--- PASS/ { p++ } /^ *--- FAIL/ { f++ } /^ *--- SKIP/ { s++ } END { print p + 0, f + 0, s + 0 }'; }
+count_nothing() { echo 0 0 0; }
 count_ok() { awk '/^ok - / { p++ } /^not ok - / { f++ } /^skipped: / { s++ } END { print p + 0, f + 0, s + 0 }'; }
 
 # Whether a module needs a newer Go than there is and can be fetched.
 needs_newer_go() { ! (cd "$1" && timeout 120 go list -m >/dev/null 2>&1); }
 
-part "Rust and C (cargo test)" count_cargo 600 cargo test --locked --features test-panic -- --show-output
-part "Rust documentation examples" count_cargo 120 cargo test --locked --doc
-part "lean library (no default features)" count_cargo 300 cargo test --locked --no-default-features --lib
+# What is built is built first, because the tests feel it less if nothing else needs the processors.
+build() {
+    part "build" count_nothing 900 make --no-print-directory build
+    # The example portmap is among what the tests are built with.
+    part "build of the tests" count_nothing 600 cargo test --locked --features test-panic --no-run
+    part "build of the tests of the lean library" count_nothing 300 cargo test --locked --no-default-features --lib --no-run
+}
 
-make --no-print-directory build >"$log/build" 2>&1 || { cat "$log/build"; failed=$((failed + 1)); }
+rust_and_csharp() {
+    part "Rust and C (cargo test)" count_cargo 600 cargo test --locked --features test-panic --lib --bins --tests -- --show-output
+    part "Rust documentation examples" count_cargo 120 cargo test --locked --features test-panic --doc
+    part "lean library (no default features)" count_cargo 300 cargo test --locked --no-default-features --lib
+    part "C# binding" count_ok 360 bindings/csharp/test.sh
+    part "README's snippets" count_ok 120 tests/readme.sh
+}
 
-if command -v go >/dev/null 2>&1; then
+go_and_install() {
+    go_parts
+    part "install" count_ok 300 tests/install.sh
+}
+
+go_parts() {
+    if ! command -v go >/dev/null 2>&1; then
+        skip "Go is missing"
+        return
+    fi
     # A workspace around the checkout would hide its modules.
     export GOWORK=off
     part "Go: plain-dialect stand-ins" count_go 120 env -C tests/interop/goplain go test -v ./...
-    race=-race
+    local race=-race oldest=go1.19.13
     if ! (cd tests/interop/goplain && go build -race -o "$log/race" ./cmd/client) >/dev/null 2>&1; then
         race=
-        echo "skipped: the race detector of this Go does not work"; skipped=$((skipped + 1))
+        skip "the race detector of this Go does not work"
     fi
     # shellcheck disable=SC2086 # empty or one option
     part "Go binding" count_go 240 env -C bindings/go go test -v -tags holepunch_local $race ./...
     part "Go binding, checking pointers and collecting all the time" count_go 240 env -C bindings/go \
         GODEBUG=cgocheck=1 GOGC=1 go test -v -tags holepunch_local .
     part "Go binding, static library" count_go 120 env -C bindings/go go test -v -tags holepunch_static -run 'Dial' .
-    oldest=go1.19.13
     if go version | grep -qF 'go1.19' || GOTOOLCHAIN=$oldest timeout 120 go version >"$log/oldest" 2>&1; then
         part "Go binding with Go 1.19" count_go 240 env -C bindings/go GOTOOLCHAIN=$oldest \
             go test -v -tags holepunch_local ./...
     else
-        echo "skipped: Go 1.19 cannot be had: $(tail -n 1 "$log/oldest")"; skipped=$((skipped + 1))
+        skip "Go 1.19 cannot be had: $(tail -n 1 "$log/oldest")"
     fi
     part "Go chat example" count_go 120 env -C examples/go/chat go test -v -tags holepunch_local ./...
     if needs_newer_go examples/go/quic; then
-        echo "skipped: the QUIC example needs a newer Go"; skipped=$((skipped + 1))
+        skip "the QUIC example needs a newer Go"
     else
         part "Go QUIC example" count_go 240 env -C examples/go/quic go test -v -tags holepunch_local ./...
     fi
-else
-    echo "skipped: Go is missing"; skipped=$((skipped + 1))
-fi
+}
 
-part "C# binding" count_ok 360 bindings/csharp/test.sh
-part "install" count_ok 300 tests/install.sh
-part "README's snippets" count_ok 120 tests/readme.sh
+build
+side_by_side rust_and_csharp go_and_install
 
 if [ "$(id -u)" -eq 0 ]; then
     part "NAT lab's own tests" count_unittest 180 python3 -m unittest discover -s tests/natlab -p 'selftest.py'
@@ -97,8 +149,7 @@ if [ "$(id -u)" -eq 0 ]; then
     cc -std=c99 -D_POSIX_C_SOURCE=200809L -O2 -Iinclude tests/c/timed_connect.c -o "$log/bin/timed_connect" \
         -Lbuild/lib -lholepunch
     cp -L build/lib/libholepunch.so.* "$log/bin/"
-    # With UPnP, which the library itself is built without, and therefore apart from it.
-    if cargo build --locked --quiet --example portmap; then
+    if cargo build --locked --quiet --features test-panic --example portmap; then
         cp "${CARGO_TARGET_DIR:-target}/debug/examples/portmap" "$log/bin/"
     fi
     excused=
@@ -119,13 +170,14 @@ if [ "$(id -u)" -eq 0 ]; then
     fi
     part "NAT lab: C, Go, C# and the server on real NATs" count_unittest 540 \
         env HP_BIN="$log/bin" HP_TOOLS="$log/tools" HP_EXCUSED="$excused" LD_LIBRARY_PATH="$log/bin" \
-        python3 -m unittest discover -v -s tests/lab -p 'test_*.py'
+        python3 tests/lab/run.py
     part "make demo" count_ok 120 sh -c 'scripts/demo.sh && echo "ok - demo"'
 else
-    echo "skipped: the NAT lab needs root"; skipped=$((skipped + 1))
+    skip "the NAT lab needs root"
     part "make demo on loopback" count_ok 120 sh -c 'scripts/demo.sh && echo "ok - demo"'
 fi
 
+read -r passed failed skipped < <(awk '{ p += $1; f += $2; s += $3 } END { print p, f, s }' "$log/totals")
 echo
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
