@@ -111,30 +111,31 @@ go_parts() {
         skip "Go is missing"
         return
     fi
-    # A workspace around the checkout would hide its modules.
+    # A workspace around the checkout would hide its modules. Go would take results from its cache, for all it knows of the
+    # library: hence -count=1.
     export GOWORK=off
-    part "Go: plain-dialect stand-ins" count_go 120 env -C tests/interop/goplain go test -v ./...
+    part "Go: plain-dialect stand-ins" count_go 120 env -C tests/interop/goplain go test -count=1 -v ./...
     local race=-race oldest=go1.19.13
     if ! (cd tests/interop/goplain && go build -race -o "$log/race" ./cmd/client) >/dev/null 2>&1; then
         race=
         skip "the race detector of this Go does not work"
     fi
     # shellcheck disable=SC2086 # empty or one option
-    part "Go binding" count_go 240 env -C bindings/go go test -v -tags holepunch_local $race ./...
+    part "Go binding" count_go 240 env -C bindings/go go test -count=1 -v -tags holepunch_local $race ./...
     part "Go binding, checking pointers and collecting all the time" count_go 240 env -C bindings/go \
-        GODEBUG=cgocheck=1 GOGC=1 go test -v -tags holepunch_local .
-    part "Go binding, static library" count_go 120 env -C bindings/go go test -v -tags holepunch_static -run 'Dial' .
+        GODEBUG=cgocheck=1 GOGC=1 go test -count=1 -v -tags holepunch_local .
+    part "Go binding, static library" count_go 120 env -C bindings/go go test -count=1 -v -tags holepunch_static -run 'Dial' .
     if go version | grep -qF 'go1.19' || GOTOOLCHAIN=$oldest timeout 120 go version >"$log/oldest" 2>&1; then
         part "Go binding with Go 1.19" count_go 240 env -C bindings/go GOTOOLCHAIN=$oldest \
-            go test -v -tags holepunch_local ./...
+            go test -count=1 -v -tags holepunch_local ./...
     else
         skip "Go 1.19 cannot be had: $(tail -n 1 "$log/oldest")"
     fi
-    part "Go chat example" count_go 120 env -C examples/go/chat go test -v -tags holepunch_local ./...
+    part "Go chat example" count_go 120 env -C examples/go/chat go test -count=1 -v -tags holepunch_local ./...
     if needs_newer_go examples/go/quic; then
         skip "the QUIC example needs a newer Go"
     else
-        part "Go QUIC example" count_go 240 env -C examples/go/quic go test -v -tags holepunch_local ./...
+        part "Go QUIC example" count_go 240 env -C examples/go/quic go test -count=1 -v -tags holepunch_local ./...
     fi
 }
 
