@@ -2,7 +2,7 @@
 
     HP_BIN=DIR HP_TOOLS=DIR python3 tests/lab/run.py [--jobs N] [NAME...]
 
-NAME is a module, a class or a test as unittest knows them, such as test_pairs.TwoHomes; without any all tests run. Classes
+NAME is a module, a class or a test as unittest knows them, such as test_pairs.TwoHomes; without any, all tests run. Classes
 that need the processors to themselves say so with `alone = True`; their tests come last, one after the other. Ends with
 unittest's summary, so `python3 -m unittest discover -s tests/lab`, one test at a time, can be read alike.
 """
@@ -25,8 +25,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _HERE = Path(__file__).resolve().parent
+#: The laboratory is a set of modules beside this directory.
+sys.path[:0] = [str(_HERE), str(_HERE.parent / "natlab")]
+
+from natlab import close_all  # noqa: E402  (it is found only now)
+
 _PR_SET_PDEATHSIG = 1
 _tests: list[unittest.TestCase] = []
+_main = os.getpid()
 
 
 @dataclass(frozen=True)
@@ -51,27 +57,34 @@ def every_test(suite: unittest.TestSuite) -> Iterator[unittest.TestCase]:
 
 def load(names: Sequence[str]) -> list[unittest.TestCase]:
     """The tests of those names, or all there are."""
-    sys.path.insert(0, str(_HERE))
     loader = unittest.TestLoader()
     suite = loader.loadTestsFromNames(names) if names else loader.discover(str(_HERE))
     return list(every_test(suite))
 
 
-def prepare_worker(parent: int) -> None:
-    """Have this process end in order, and its laboratories with it, should the one that started it be gone."""
+def prepare_worker() -> None:
+    """Have this process told, which ends its laboratories, should the one that started it be gone."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        sys.exit(1)
+    end_if_alone()
+
+
+def end_if_alone() -> None:
+    """unittest takes the exit that the signal asks for as a test's error, and goes on."""
+    if os.getppid() != _main:
+        close_all()
+        os._exit(1)
 
 
 def run(number: int) -> Outcome:
     """Run one test with its class's preparations, in a worker, which has the tests from its parent."""
+    end_if_alone()
     said = io.StringIO()
     begin = time.monotonic()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         result = unittest.TextTestResult(unittest.runner._WritelnDecorator(said), True, 2)  # type: ignore[attr-defined]
         unittest.TestSuite([_tests[number]]).run(result)
         result.printErrors()
+    end_if_alone()
     return Outcome(said.getvalue(), time.monotonic() - begin, len(result.failures), len(result.errors),
                    len(result.skipped))
 
@@ -81,7 +94,7 @@ def run_all(jobs: int) -> Iterator[Outcome]:
     context = multiprocessing.get_context("fork")
     for workers, alone in ((jobs, False), (1, True)):
         together = [number for number, test in enumerate(_tests) if getattr(test, "alone", False) == alone]
-        with concurrent.futures.ProcessPoolExecutor(workers, context, prepare_worker, (os.getpid(),)) as pool:
+        with concurrent.futures.ProcessPoolExecutor(workers, context, prepare_worker) as pool:
             for done in concurrent.futures.as_completed([pool.submit(run, number) for number in together]):
                 yield done.result()
 

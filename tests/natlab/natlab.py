@@ -30,7 +30,8 @@ from nat_rules import DELAY_DEVICE, NAT_KINDS, Router, loss_rule
 from netns import inside, unavailable
 from topology import Impairment, Node, Site, Topology
 
-__all__ = ["Lab", "LabError", "NAT_KINDS", "Node", "Router", "Site", "handle_signals", "inside", "unavailable"]
+__all__ = ["Lab", "LabError", "NAT_KINDS", "Node", "Router", "Site", "close_all", "handle_signals", "inside",
+           "unavailable"]
 
 _HERE = Path(__file__).resolve().parent
 #: How long a program may take to end after SIGTERM before it is killed.
@@ -311,6 +312,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 
 @atexit.register
-def _close_all() -> None:
+def close_all() -> None:
+    """Close every laboratory of this process, for one that ends without running its exit handlers."""
     for lab in list(_live_labs):
         lab.close()
