@@ -9,6 +9,9 @@ const SECRET_CONTEXT: &str = "libholepunch 2026-11 v1 session secret";
 /// BLAKE3 `derive_key` context of the key that authenticates probes; derived from the session secret.
 const PROBE_CONTEXT: &str = "libholepunch 2026-11 v1 probe key";
 
+/// BLAKE3 `derive_key` context of the secret that secure channels begin with; derived from the session secret.
+const CHANNEL_CONTEXT: &str = "libholepunch 2026-11 v1 channel secret";
+
 /// The bytes that peers share: 1 to [`SessionId::MAX_LEN`] arbitrary bytes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SessionId(Vec<u8>);
@@ -75,6 +78,8 @@ pub struct SessionKeys {
     pub lookup: LookupKey,
     /// Authenticates probes between peers.
     pub probe: ProbeKey,
+    /// What every secure channel in the session begins with.
+    pub channel: [u8; 32],
 }
 
 impl SessionKeys {
@@ -84,6 +89,7 @@ impl SessionKeys {
         Self {
             lookup: LookupKey::derive(id.as_bytes()),
             probe: ProbeKey(blake3::derive_key(PROBE_CONTEXT, &secret)),
+            channel: blake3::derive_key(CHANNEL_CONTEXT, &secret),
         }
     }
 }

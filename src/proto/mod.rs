@@ -22,6 +22,7 @@ pub mod relay;
 pub mod relayed;
 pub mod rendezvous;
 pub mod rng;
+pub mod secure;
 pub mod types;
 pub mod wire;
 

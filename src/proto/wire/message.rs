@@ -9,6 +9,7 @@ use super::hint::{Hint, Hints};
 use super::mapping::{Alternates, FilterProbe, FilterReply, MappingProbe, MappingReply};
 use super::probe::SignedProbe;
 use super::relay::{RelayGranted, RelayRefused, RelayRequest, Ticket};
+use super::secure::{HandshakeAnswer, HandshakeBegin, HandshakeEnd, Sealed};
 use super::update::UpdateBlock;
 use super::{MAGIC, MAX_DATAGRAM, VERSION};
 use crate::proto::cookie::Cookie;
@@ -35,8 +36,11 @@ pub(super) mod kind {
     pub const RELAY_REFUSED: u8 = 0x16;
     pub const RELAY_BIND: u8 = 0x17;
     pub const RELAY_BOUND: u8 = 0x18;
-    // 0x30..=0x3F: secure channel.
     pub const PROBE: u8 = 0x20;
+    pub const HANDSHAKE_BEGIN: u8 = 0x30;
+    pub const HANDSHAKE_ANSWER: u8 = 0x31;
+    pub const HANDSHAKE_END: u8 = 0x32;
+    pub const SEALED: u8 = 0x33;
 }
 
 /// A native datagram, parsed. Slices point into the datagram.
@@ -92,6 +96,14 @@ pub enum Message<'a> {
     RelayBound(Ticket),
     /// Peer to peer.
     Probe(SignedProbe<'a>),
+    /// Peer to peer.
+    HandshakeBegin(HandshakeBegin<'a>),
+    /// Peer to peer.
+    HandshakeAnswer(HandshakeAnswer<'a>),
+    /// Peer to peer.
+    HandshakeEnd(HandshakeEnd<'a>),
+    /// Peer to peer.
+    Sealed(Sealed<'a>),
 }
 
 impl<'a> Message<'a> {
@@ -130,6 +142,10 @@ impl<'a> Message<'a> {
             kind::RELAY_BIND => Self::RelayBind(reader.array()?),
             kind::RELAY_BOUND => Self::RelayBound(reader.array()?),
             kind::PROBE => Self::Probe(SignedProbe::read(datagram, reader)?),
+            kind::HANDSHAKE_BEGIN => Self::HandshakeBegin(HandshakeBegin::read(&mut reader)?),
+            kind::HANDSHAKE_ANSWER => Self::HandshakeAnswer(HandshakeAnswer::read(&mut reader)?),
+            kind::HANDSHAKE_END => Self::HandshakeEnd(HandshakeEnd::read(&mut reader)?),
+            kind::SEALED => Self::Sealed(Sealed::read(&mut reader)?),
             other => return Err(Malformed::Type(other)),
         })
     }

@@ -8,6 +8,7 @@ pub mod message;
 pub mod plain;
 pub mod probe;
 pub mod relay;
+pub mod secure;
 #[cfg(test)]
 mod tests;
 pub mod update;
@@ -21,6 +22,7 @@ pub use message::{
 };
 pub use probe::{Probe, ProbeFlags, ProbeKind};
 pub use relay::{RelayGranted, RelayRefusal, RelayRefused, RelayRequest};
+pub use secure::{HandshakeAnswer, HandshakeBegin, HandshakeEnd, Sealed};
 pub use update::{Entry, LeaveReason, UpdateBlock, UpdateBuilder};
 
 /// Every native datagram starts with these bytes. The first lies in 4..=15, which RFC 9443 section 3 leaves
