@@ -20,8 +20,10 @@ use crate::proto::{Connect, ConnectEvent, Disposition, SocketIndex};
 const MAX_READS_PER_TURN: usize = 64;
 /// How long the server's silence is nothing to wonder at; then its host is asked over TCP.
 pub(super) const SILENCE_PATIENCE: Duration = Duration::from_secs(1);
-/// How long a router may take to close what it has opened for nothing.
+/// How long a router that has not answered yet may take to hear that nothing is wanted any more.
 const RELEASE_PATIENCE: Duration = Duration::from_millis(20);
+/// How long one may take to close what it has opened for nothing; UPnP needs a connection for that.
+const MAPPED_RELEASE_PATIENCE: Duration = Duration::from_millis(100);
 /// Largest UDP payload.
 const MAX_UDP_PAYLOAD: usize = 65_535;
 
@@ -41,6 +43,8 @@ pub(super) struct Run<'a> {
     early: VecDeque<EarlyDatagram>,
     early_bytes: usize,
     mapper: Option<PortMapper>,
+    /// Whether the router has opened a port.
+    is_mapped: bool,
     started: Instant,
     look: Option<TcpLook>,
 }
@@ -54,16 +58,21 @@ impl<'a> Run<'a> {
             early: VecDeque::new(),
             early_bytes: 0,
             mapper: None,
+            is_mapped: false,
             started: Instant::now(),
             look: None,
         }
     }
 
-    /// What the router has opened stays open for its lifetime if the holes are, for one of them may lead through it; else it
-    /// is closed, as far as that takes no time.
+    /// What the router has opened stays open if a hole is, for it may lead through there: the router closes it when its
+    /// lifetime is over, and nobody renews it. Else it is closed, as far as that takes little time. No thread is left.
     pub(super) fn end_mapping(&mut self, keep: bool) {
-        if let Some(mapper) = self.mapper.take().filter(|_| !keep) {
-            mapper.release(RELEASE_PATIENCE);
+        match self.mapper.take() {
+            // Dropping it ends the thread, and leaves the mapping.
+            Some(mapper) if keep => drop(mapper),
+            Some(mapper) if self.is_mapped => mapper.release_and_end(MAPPED_RELEASE_PATIENCE),
+            Some(mapper) => mapper.release_and_end(RELEASE_PATIENCE),
+            None => {}
         }
     }
 
@@ -158,9 +167,9 @@ impl<'a> Run<'a> {
         let Some(mapper) = &self.mapper else { return };
         while let Some(event) = mapper.try_recv() {
             log::debug!(target: "holepunch::client", "port mapping: {event:?}");
-            if let portmap::Event::Mapped(mapped) = event
-                && mapped.is_public()
-            {
+            let portmap::Event::Mapped(mapped) = event else { continue };
+            self.is_mapped = true;
+            if mapped.is_public() {
                 connect.add_mapped(Instant::now(), mapped.external);
             }
         }
@@ -293,8 +302,60 @@ fn log_event(event: &ConnectEvent) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+    use std::thread::JoinHandle;
+
     use super::*;
-    use crate::Client;
+    use crate::net::portmap::tests::{FakeControl, started_and_left};
+    use crate::server::ServerHandle;
+    use crate::{Client, ErrorKind, PathPolicy, Server, ServerConfig};
+
+    /// A server on loopback that stops when it is dropped.
+    struct Service(String, ServerHandle, Option<JoinHandle<()>>);
+
+    impl Service {
+        fn start() -> Self {
+            let address = (Ipv4Addr::LOCALHOST, 0).into();
+            let server =
+                Server::bind(&ServerConfig { address, workers: 1, ..ServerConfig::default() }).unwrap();
+            let (address, handle) = (server.local_address().unwrap().to_string(), server.handle());
+            Self(address, handle, Some(std::thread::spawn(move || server.run().unwrap())))
+        }
+
+        fn client(&self, paths: PathPolicy) -> Client {
+            let mut client = Client::new(&self.0).unwrap();
+            client.set_timeout(Some(Duration::from_secs(10)));
+            client.set_path_policy(paths);
+            client
+        }
+
+        /// Someone who is there, and insists on a relay that is not, until the router has been asked because of that.
+        fn start_unreachable(&self, router: &FakeControl) -> JoinHandle<Client> {
+            let mut client = self.client(PathPolicy::RelayOnly);
+            let (canceller, requests) = (client.canceller(), Arc::clone(&router.requests));
+            std::thread::spawn(move || {
+                let ending = std::thread::spawn(move || {
+                    while requests.load(Ordering::Relaxed) == 0 {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                    std::thread::sleep(Duration::from_millis(50));
+                    canceller.cancel();
+                });
+                assert_eq!(client.connect(ID, 1).unwrap_err().kind(), ErrorKind::Cancelled);
+                ending.join().unwrap();
+                client
+            })
+        }
+    }
+
+    impl Drop for Service {
+        fn drop(&mut self) {
+            self.1.stop();
+            self.2.take().unwrap().join().unwrap();
+        }
+    }
+
+    const ID: &[u8] = b"they meet in vain at first";
 
     #[test]
     fn places_of_closed_sockets_are_used_again() {
@@ -321,5 +382,57 @@ mod tests {
         run.sockets.fill_with(|| None);
         assert_eq!(run.open_sockets(2), []);
         assert_eq!(run.sockets.len(), 6);
+    }
+
+    #[test]
+    fn call_that_fails_leaves_no_mapping_and_no_thread() {
+        for (grants, cancels) in [(true, false), (false, false), (true, true), (false, true)] {
+            let (router, service) = (FakeControl::start_for_calls(grants), Service::start());
+            let other = service.start_unreachable(&router);
+            let mut client = service.client(PathPolicy::DirectOnly);
+            let (canceller, requests) = (client.canceller(), Arc::clone(&router.requests));
+            let cancelling = cancels.then(|| {
+                std::thread::spawn(move || {
+                    while requests.load(Ordering::Relaxed) == 0 {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                    canceller.cancel();
+                    Instant::now()
+                })
+            });
+            client.set_timeout(Some(Duration::from_millis(if cancels { 10_000 } else { 1500 })));
+            let before = started_and_left().0;
+            let error = client.connect(ID, 1).unwrap_err();
+            assert_eq!(started_and_left(), (before + 1, 0), "grants: {grants}, cancels: {cancels}");
+            if let Some(cancelled) = cancelling {
+                assert_eq!(error.kind(), ErrorKind::Cancelled);
+                assert!(cancelled.join().unwrap().elapsed() < Duration::from_millis(500));
+            }
+            other.join().unwrap();
+            // What was sent to the router may still wait there.
+            let since = Instant::now();
+            while router.deletions.load(Ordering::Relaxed) == 0 {
+                assert!(since.elapsed() < Duration::from_secs(5), "grants: {grants}, cancels: {cancels}");
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    #[test]
+    fn call_that_succeeds_leaves_its_mapping_and_no_thread() {
+        let (router, service) = (FakeControl::start_for_calls(true), Service::start());
+        let other = service.start_unreachable(&router);
+        let meeting = std::thread::spawn(move || {
+            let mut client = other.join().unwrap();
+            client.set_path_policy(PathPolicy::DirectOnly);
+            client.connect(ID, 1).unwrap();
+        });
+        let mut client = service.client(PathPolicy::DirectOnly);
+        let peers = client.connect(ID, 1).unwrap();
+        assert!(peers[0].connected);
+        assert_eq!(started_and_left(), (1, 0));
+        meeting.join().unwrap();
+        assert!(router.requests.load(Ordering::Relaxed) > 0);
+        assert_eq!(router.deletions.load(Ordering::Relaxed), 0, "the hole may lead through it");
     }
 }

@@ -106,8 +106,11 @@ impl Shared {
 
 /// Opens holes to peers that share a session ID. One call at a time; `Canceller` ends it from any thread.
 ///
-/// The client runs no thread of its own (but for looking up the server's name): all I/O happens within
-/// [`Client::connect`], so none is left when it returns.
+/// All I/O happens within [`Client::connect`] and in its thread, so none is left when it returns. Two things are done in threads
+/// of their own, meanwhile: the server's *name* is looked up, which a call that ends does not wait for; and where a peer is
+/// missed, the router is asked to open a port, by the thread `hp-portmap`, which is gone when the call returns. A port that
+/// was opened stays so, for the router's lifetime of two hours or what it has granted, if a hole is open, since that may lead
+/// through it; nobody renews it (a [`crate::portmap::PortMapper`] of the caller's would). Else it is closed.
 #[derive(Debug)]
 pub struct Client {
     server: String,
@@ -348,7 +351,7 @@ impl Client {
         let mut connect = Connect::new(config, seed, now);
         let mut run = Run::new(&mut self.sockets, &self.shared);
         let ended = run.until_ended(&mut connect);
-        run.end_mapping(matches!(ended, Ok(Ended::With(Outcome::Complete))));
+        run.end_mapping(connect.peers(Instant::now()).any(|status| status.progress == Progress::Done));
         self.early = run.into_early();
         self.counters = connect.counters();
         let ended = ended.map_err(|error| {

@@ -8,10 +8,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from fixture import LabCase, program, skip
+from fixture import PORT, LabCase, fresh_id, program, skip
 from natlab import Lab, Site
 from netns import environment
-from programs import Program
+from programs import Program, dismiss
 
 #: The router's address as the daemon tells it. The laboratory's own ones are reserved for documentation, and the daemon
 #: takes no such address for public; this one leads nowhere but into the laboratory.
@@ -52,9 +52,9 @@ class Portmap(LabCase):
         if shutil.which("miniupnpd", path=environment()["PATH"]) is None:
             skip("miniupnpd is missing (Debian: miniupnpd-nftables)")
 
-    def home(self, *settings: str, site: Site = Site("home")) -> Lab:
+    def home(self, *settings: str, site: Site = Site("home"), **others: Site) -> Lab:
         """A laboratory whose site a has a router that maps ports, once it answers."""
-        lab = self.build({"a": site})
+        lab = self.build({"a": site, **others})
         router = lab.router("a")
         commands = [(router, ["nft", "-f", "-"], _RULES),
                     (router, ["ip", "address", "add", f"{_EXTERNAL}/32", "dev", "wan"], ""),
@@ -139,6 +139,23 @@ class Portmap(LabCase):
         client = self.portmap(lab)
         self.assertIn(client.wait(15), (0, 1))
         self.assertNotIn("public", "\n".join(client.output))
+
+    def test_call_leaves_its_mapping_and_no_thread(self) -> None:
+        lab = self.home(f"ext_ip={_EXTERNAL}", "enable_natpmp=yes", "enable_upnp=yes", b=Site("symmetric-random"))
+        self.hp_server(lab, "--other-address", lab.server.addresses[1])
+        # Nothing else would get through: diagnosis and port mapping.
+        argv = [program("timed_connect"), "--techniques", str(1 | 16), "--timeout", "10000",
+                f"{lab.server.address}:{PORT}", fresh_id(), "1"]
+        both = [self.run_program(lab, host, host, argv) for host in "ab"]
+        for connecting in both:
+            connecting.wait_for("ready")
+            connecting.say("")
+        for connecting in both:
+            connecting.wait_for(r"return \d+ HP_STATUS_OK$")
+            tasks = Path(f"/proc/{connecting.process.pid}/task").iterdir()
+            self.assertEqual(["timed_connect"], [(task / "comm").read_text().strip() for task in tasks])
+        self.assertEqual(len(self.mappings(lab)), 1)
+        dismiss(both)
 
     def test_router_without_mappings_is_given_up(self) -> None:
         lab = self.build({"a": Site("home")})

@@ -27,13 +27,14 @@ mod exchange;
 mod exchange;
 mod gateway;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -48,6 +49,11 @@ use crate::proto::portmap::{Mapper, MapperConfig};
 
 /// How long [`probe`]'s own mapping lasts at most, should its end get lost.
 const PROBE_LIFETIME: Duration = Duration::from_secs(60);
+
+/// How long the end of the thread is waited for, which takes a moment unless the log's receiver blocks.
+const END_PATIENCE: Duration = Duration::from_secs(1);
+/// How often it is looked for.
+const END_TICK: Duration = Duration::from_millis(10);
 
 /// Events that wait for somebody to receive them; the oldest give way.
 const MAX_EVENTS: usize = 64;
@@ -110,11 +116,13 @@ struct State {
 ///
 /// The work is done by one thread, `hp-portmap`. It ends by itself when there is nothing to renew: at the latest half a
 /// second after [`SEARCH_TIME`] if the router grants nothing, or when a mapping is lost. When the handle is dropped it ends
-/// at once, and mappings stay for what is left of their lifetime, which suits a program that goes on using the socket
-/// without the library. [`PortMapper::release`] ends the mappings, too.
+/// at once, which the drop waits for, and mappings stay for what is left of their lifetime, which suits a program that goes
+/// on using the socket without the library. [`PortMapper::release`] ends the mappings, too.
 #[derive(Debug)]
 pub struct PortMapper {
     shared: Arc<Shared>,
+    /// `None`: it ends by itself.
+    thread: Option<JoinHandle<()>>,
 }
 
 impl PortMapper {
@@ -126,6 +134,10 @@ impl PortMapper {
 
     /// The same; `waker` is woken whenever [`Self::try_recv`] has something new.
     pub(crate) fn start_waking(options: &Options, waker: Option<Arc<Waker>>) -> io::Result<Self> {
+        #[cfg(test)]
+        if let Some(router) = tests::router_of_this_thread() {
+            return Self::start_with(options, router, waker).inspect(tests::note);
+        }
         Self::start_with(options, Endpoints::of(options.gateway()?), waker)
     }
 
@@ -135,7 +147,7 @@ impl PortMapper {
             State { events: VecDeque::new(), verdict: Verdict::GoOn, finished: false, left_mappings: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), waker: Waker::new()?, news: Waker::new()? });
         let ours = Arc::clone(&shared);
-        std::thread::Builder::new().name("hp-portmap".into()).spawn(move || {
+        let thread = std::thread::Builder::new().name("hp-portmap".into()).spawn(move || {
             let tell = || {
                 ours.news.wake();
                 if let Some(waker) = &waker {
@@ -169,7 +181,7 @@ impl PortMapper {
             drop(state);
             tell();
         })?;
-        Ok(Self { shared })
+        Ok(Self { shared, thread: Some(thread) })
     }
 
     /// The next thing to tell, if there is one already.
@@ -198,8 +210,24 @@ impl PortMapper {
     }
 
     /// Has the router end the mappings, and waits for that at most for `patience`; [`RELEASE_TIME`] is enough for every
-    /// case. Says whether nothing is left, as far as one knows. The thread goes on trying in any case.
-    pub fn release(self, patience: Duration) -> bool {
+    /// case. Says whether nothing is left, as far as one knows. If not, the thread goes on trying.
+    pub fn release(mut self, patience: Duration) -> bool {
+        let released = self.try_release(patience);
+        if released.is_none() {
+            self.thread = None;
+        }
+        released.unwrap_or(false)
+    }
+
+    /// The same, but the thread is gone afterwards: who gives it no more time has asked the router at least once.
+    pub(crate) fn release_and_end(self, patience: Duration) {
+        if self.try_release(patience).is_none() {
+            log::debug!(target: "holepunch::portmap", "the router has not said that it ends the mapping");
+        }
+    }
+
+    /// Whether nothing is left; `None` if that cannot be said within `patience`.
+    fn try_release(&self, patience: Duration) -> Option<bool> {
         let until = Instant::now() + patience;
         self.shared.state.lock().verdict = Verdict::Release;
         self.shared.waker.wake();
@@ -207,12 +235,12 @@ impl PortMapper {
             self.shared.news.clear();
             let state = self.shared.state.lock();
             if state.finished {
-                return !state.left_mappings;
+                return Some(!state.left_mappings);
             }
             drop(state);
             let waited = wait_readable(&[self.shared.news.fd()], Some(until));
             if waited.is_err() || Instant::now() >= until {
-                return false;
+                return None;
             }
         }
     }
@@ -220,12 +248,22 @@ impl PortMapper {
 
 impl Drop for PortMapper {
     fn drop(&mut self) {
-        let mut state = self.shared.state.lock();
-        if state.verdict == Verdict::GoOn {
-            state.verdict = Verdict::Stop;
-        }
-        drop(state);
+        let Some(thread) = self.thread.take() else { return };
+        self.shared.state.lock().verdict = Verdict::Stop;
         self.shared.waker.wake();
+        // It waits for nothing but its `poll`, which the waker ends. Only who logs may keep it, but not us for ever.
+        let until = Instant::now() + END_PATIENCE;
+        while !thread.is_finished() && !self.shared.state.lock().finished {
+            if Instant::now() >= until {
+                log::warn!(target: "holepunch::portmap", "port mapping's thread does not end");
+                return;
+            }
+            let soon = Instant::now() + END_TICK;
+            let _ = wait_readable(&[self.shared.news.fd()], Some(soon));
+            self.shared.news.clear();
+        }
+        // A panic, which has been reported, is not ours.
+        let _ = thread.join();
     }
 }
 

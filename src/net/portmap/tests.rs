@@ -1,6 +1,8 @@
 //! The thread and its sockets against gateways on loopback.
 
+use std::cell::RefCell;
 use std::net::UdpSocket;
+use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
@@ -11,21 +13,55 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What a control port does with a request: the answers to it.
 type Behaviour = fn(&[u8]) -> Vec<Vec<u8>>;
 
+thread_local! {
+    /// What calls that this thread makes take for the router.
+    static ROUTER: RefCell<Option<Endpoints>> = const { RefCell::new(None) };
+    /// What they have started.
+    static STARTED: RefCell<Vec<Weak<Shared>>> = const { RefCell::new(Vec::new()) };
+}
+
+pub(super) fn router_of_this_thread() -> Option<Endpoints> {
+    ROUTER.with_borrow(Clone::clone)
+}
+
+pub(super) fn note(mapper: &PortMapper) {
+    STARTED.with_borrow_mut(|started| started.push(Arc::downgrade(&mapper.shared)));
+}
+
+/// Neither the thread nor its handle is left.
+fn is_gone(shared: &Weak<Shared>) -> bool {
+    shared.strong_count() == 0
+}
+
+/// How many mappers this thread's calls have started, and how many are left.
+pub(crate) fn started_and_left() -> (usize, usize) {
+    STARTED.with_borrow(|started| (started.len(), started.iter().filter(|shared| !is_gone(shared)).count()))
+}
+
 /// A router's control port; ends with the test.
-struct FakeControl {
+pub(crate) struct FakeControl {
     address: SocketAddrV4,
-    deletions: Arc<AtomicUsize>,
+    pub(crate) requests: Arc<AtomicUsize>,
+    pub(crate) deletions: Arc<AtomicUsize>,
     done: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl FakeControl {
+    /// One that this thread's calls take for the router: it grants all, or keeps silent.
+    pub(crate) fn start_for_calls(grants: bool) -> Self {
+        let router = Self::start(if grants { granted } else { |_| vec![] });
+        ROUTER.set(Some(router.endpoints()));
+        router
+    }
+
     fn start(behaviour: Behaviour) -> Self {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         let SocketAddr::V4(address) = socket.local_addr().unwrap() else { unreachable!() };
-        let (deletions, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-        let (counted, ended) = (Arc::clone(&deletions), Arc::clone(&done));
+        let (requests, deletions) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let done = Arc::new(AtomicBool::new(false));
+        let (asked, counted, ended) = (Arc::clone(&requests), Arc::clone(&deletions), Arc::clone(&done));
         let thread = std::thread::spawn(move || {
             let mut buffer = [0; 100];
             while !ended.load(Ordering::Relaxed) {
@@ -34,12 +70,13 @@ impl FakeControl {
                 if len > 2 && lifetime == [0; 4] {
                     counted.fetch_add(1, Ordering::Relaxed);
                 }
+                asked.fetch_add(1, Ordering::Relaxed);
                 for answer in behaviour(&buffer[..len]) {
                     socket.send_to(&answer, source).unwrap();
                 }
             }
         });
-        Self { address, deletions, done, thread: Some(thread) }
+        Self { address, requests, deletions, done, thread: Some(thread) }
     }
 
     fn endpoints(&self) -> Endpoints {
@@ -51,6 +88,7 @@ impl Drop for FakeControl {
     fn drop(&mut self) {
         self.done.store(true, Ordering::Relaxed);
         self.thread.take().unwrap().join().unwrap();
+        ROUTER.set(None);
     }
 }
 
@@ -108,14 +146,53 @@ fn dropping_the_handle_leaves_the_mapping_and_ends_the_thread_at_once() {
     let router = FakeControl::start(granted);
     let mapper = start(&[Protocol::Pcp], router.endpoints());
     assert!(matches!(outcome(&mapper), Event::Mapped(_)));
-    let shared = Arc::clone(&mapper.shared);
+    let shared = Arc::downgrade(&mapper.shared);
     let dropped = Instant::now();
     drop(mapper);
-    while !shared.state.lock().finished {
-        assert!(dropped.elapsed() < Duration::from_secs(1));
-        std::thread::yield_now();
-    }
+    assert!(is_gone(&shared));
+    assert!(dropped.elapsed() < END_PATIENCE);
     assert_eq!(router.deletions.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn thread_that_is_given_no_more_time_is_gone_whatever_the_router_does() {
+    let granting = FakeControl::start(granted);
+    let silent = FakeControl::start(|_| vec![]);
+    for (router, protocols) in [
+        (&granting, &[Protocol::Pcp][..]),
+        (&silent, &[Protocol::Pcp]),
+        (&silent, &[Protocol::NatPmp]),
+        (&silent, &Protocol::ALL),
+    ] {
+        for wait in [Duration::ZERO, Duration::from_millis(50)] {
+            let mapper = start(protocols, router.endpoints());
+            std::thread::sleep(wait);
+            let (shared, since) = (Arc::downgrade(&mapper.shared), Instant::now());
+            mapper.release_and_end(Duration::from_millis(20));
+            assert!(is_gone(&shared) && since.elapsed() < END_PATIENCE, "{protocols:?}");
+        }
+    }
+    assert!(granting.deletions.load(Ordering::Relaxed) >= 1);
+}
+
+#[test]
+fn thread_that_has_ended_by_itself_is_gone_too() {
+    let refusing = FakeControl::start(|request| {
+        let mut answer = granted(request).remove(0);
+        answer[3] = 8;
+        vec![answer]
+    });
+    for release in [false, true] {
+        let mapper = start(&[Protocol::Pcp], refusing.endpoints());
+        assert_eq!(outcome(&mapper), Event::Failed(Protocol::Pcp, Failure::Refused(8)));
+        let shared = Arc::downgrade(&mapper.shared);
+        if release {
+            assert!(mapper.release(PATIENCE));
+        } else {
+            drop(mapper);
+        }
+        assert!(is_gone(&shared));
+    }
 }
 
 #[test]
@@ -287,9 +364,10 @@ mod upnp {
                     if let Some((status, body)) = answer {
                         // In two pieces, and without a length.
                         let head = format!("HTTP/1.1 {status} X\r\nServer: fake\r\n\r\n");
-                        stream.write_all(head.as_bytes()).unwrap();
+                        // Who asked may have left meanwhile.
+                        let _ = stream.write_all(head.as_bytes());
                         std::thread::sleep(Duration::from_millis(5));
-                        stream.write_all(body.as_bytes()).unwrap();
+                        let _ = stream.write_all(body.as_bytes());
                     }
                 }
             });
@@ -370,6 +448,21 @@ mod upnp {
         let router = FakeDevice::start("WANIPConnection:1", |_, _| Some((200, "<a>".repeat(22_000))));
         let mapper = start(&[Protocol::Upnp], router.endpoints());
         assert_eq!(outcome(&mapper), Event::Failed(Protocol::Upnp, Failure::Malformed));
+    }
+
+    #[test]
+    fn thread_is_gone_while_the_device_still_thinks() {
+        let router = FakeDevice::start("WANIPConnection:1", |action, request| {
+            std::thread::sleep(Duration::from_millis(300));
+            generous(action, request)
+        });
+        let mapper = start(&[Protocol::Upnp], router.endpoints());
+        while router.actions.lock().is_empty() {
+            std::thread::yield_now();
+        }
+        let (shared, since) = (Arc::downgrade(&mapper.shared), Instant::now());
+        mapper.release_and_end(Duration::from_millis(20));
+        assert!(is_gone(&shared) && since.elapsed() < Duration::from_millis(250));
     }
 
     #[test]
