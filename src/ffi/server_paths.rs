@@ -87,6 +87,8 @@ pub unsafe extern "C" fn hp_server_set_relay(
                 Some(options) if !is_struct_size_of::<hp_relay_options>(options.struct_size) => {
                     return Err(HP_STATUS_INVALID_ARGUMENT.into());
                 }
+                // A later version may give it a meaning, which this one would not heed.
+                Some(options) if options.reserved != 0 => return Err(HP_STATUS_INVALID_ARGUMENT.into()),
                 Some(options) => Some(RelayConfig {
                     ports: u16::try_from(options.ports).unwrap_or(u16::MAX),
                     max_pairs: options.max_pairs as usize,

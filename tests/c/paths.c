@@ -183,6 +183,9 @@ static void relay_options(hp_server *server)
     RELAY_MEMBER(max_pairs, 0, INVALID_ARGUMENT);
     RELAY_MEMBER(max_pairs, 1, OK);
     RELAY_MEMBER(max_pairs, UINT32_MAX, OK);
+    RELAY_MEMBER(reserved, 1, INVALID_ARGUMENT);
+    RELAY_MEMBER(reserved, UINT32_MAX, INVALID_ARGUMENT);
+    RELAY_MEMBER(reserved, 0, OK);
     RELAY_MEMBER(bytes_per_second, 1, INVALID_ARGUMENT);
     RELAY_MEMBER(bytes_per_second, 2047, INVALID_ARGUMENT);
     RELAY_MEMBER(bytes_per_second, 0, OK);
