@@ -98,7 +98,7 @@ func (n nativeServer) setAlternates(op string, config ServerConfig) error {
 		text := C.CString(config.OtherAddr.Unmap().String())
 		defer C.free(unsafe.Pointer(text))
 		if C.hp_server_set_other_address(n.p, text) != C.HP_STATUS_OK {
-			return invalid(op, "the other address must be one of this host's, without a zone")
+			return invalid(op, "the other address must be another one of this host's, of a family that the server listens on, without a zone, and needs alternate ports")
 		}
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -241,6 +242,9 @@ func TestServersPathsAreCheckedAtTheirEdges(t *testing.T) {
 		"2^32 alternate ports":   {AlternatePorts: 1 << 32},
 		"any address":            {OtherAddr: netip.IPv4Unspecified()},
 		"a multicast address":    {OtherAddr: netip.MustParseAddr("224.0.0.1")},
+		"its own address":        {OtherAddr: netip.MustParseAddr("127.0.0.1")},
+		"another family":         {OtherAddr: netip.IPv6Loopback()},
+		"no ports for it":        {OtherAddr: netip.MustParseAddr("127.0.0.2"), AlternatePorts: -1},
 		"an address with a zone": {OtherAddr: netip.MustParseAddr("fe80::1%lo")},
 		"negative ports":         relay(holepunch.RelayOptions{Ports: -1}),
 		"65 ports":               relay(holepunch.RelayOptions{Ports: 65}),
@@ -262,6 +266,21 @@ func TestServersPathsAreCheckedAtTheirEdges(t *testing.T) {
 		wantError(t, err, holepunch.ErrInvalidArgument)
 		if !errors.Is(err, os.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// An address that this host does not have is no invalid one; it cannot be bound.
+func TestForeignAddressEndsTheStart(t *testing.T) {
+	for _, addr := range []string{"127.0.0.1:0", ":0"} {
+		server, err := holepunch.NewServer(holepunch.ServerConfig{Addr: addr, OtherAddr: netip.MustParseAddr("192.0.2.1")})
+		if server != nil {
+			server.Close()
+			t.Fatalf("%s: there is a server", addr)
+		}
+		wantError(t, err, holepunch.ErrSocket)
+		if !errors.Is(err, syscall.EADDRNOTAVAIL) || !strings.Contains(err.Error(), "192.0.2.1") {
+			t.Errorf("%s: %v", addr, err)
 		}
 	}
 }

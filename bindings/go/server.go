@@ -37,8 +37,9 @@ type ServerConfig struct {
 	// what their NATs do; one more answers from. 0 is 3, negative is none.
 	// Ports that are taken are done without.
 	AlternatePorts int
-	// OtherAddr is another IP address of this host for the same purpose. The
-	// zero Addr, as by default, is none.
+	// OtherAddr is another IP address of this host for the same purpose, of a
+	// family that the server listens on. The server is not made if it cannot
+	// be used. The zero Addr, as by default, is none.
 	OtherAddr netip.Addr
 	// Relay has the server forward between native clients that find no direct
 	// way; nil, as by default: it does not. &RelayOptions{} is fine.

@@ -4,11 +4,12 @@
 //! proven its endpoint with a cookie is answered from a port, and an address, that it has not sent to.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::{Registry, ServerConfig, TICK};
+use crate::error::{Error, ErrorKind};
 use crate::net::batch::{ReceiveBatch, SendBatch, ServerSocket};
 use crate::net::poll::wait_readable;
 use crate::proto::wire::codec::Writer;
@@ -34,8 +35,9 @@ enum Elsewhere {
 }
 
 impl Alternates {
-    /// Binds the ports that follow the server's own, `main`. What is taken is done without.
-    pub(super) fn bind(config: &ServerConfig, main: SocketAddr) -> Self {
+    /// Binds the ports that follow the server's own, `main`. What is taken is done without, but not another address: who
+    /// has given one counts on it.
+    pub(super) fn bind(config: &ServerConfig, main: SocketAddr) -> Result<Self, Error> {
         let mut alternates = Self {
             mapping: Vec::new(),
             filtering: None,
@@ -43,7 +45,7 @@ impl Alternates {
             announced: wire::Alternates::default(),
         };
         if config.alternate_ports == 0 || config.policy == DialectPolicy::Plain {
-            return alternates;
+            return Ok(alternates);
         }
         // A server on a port of the system's choice has such for these, too.
         let port_after = |after: u16| match config.address.port() {
@@ -59,19 +61,28 @@ impl Alternates {
         alternates.mapping = (1..=count).filter_map(|after| bind(main.ip(), port_after(after))).collect();
         alternates.filtering = bind(main.ip(), port_after(count + 1));
         let ports: Vec<u16> = alternates.mapping.iter().filter_map(port_of).collect();
-        let mut other = None;
-        if let Some(ip) = config.other_address.filter(|ip| *ip != main.ip()) {
-            if main.ip().is_unspecified() {
-                other = Some(SocketAddr::new(ip, main.port()));
-                alternates.elsewhere = Some(Elsewhere::SameSocket(ip));
-            } else if let Some(socket) = bind(ip, Some(main.port())) {
-                other = Some(SocketAddr::new(ip, main.port()));
-                alternates.mapping.push(socket);
-                alternates.elsewhere = bind(ip, port_after(count + 1)).map(Elsewhere::Socket);
-            }
+        let other = config.other_address.map(|ip| SocketAddr::new(ip, main.port()));
+        if let Some(other) = other {
+            alternates.bind_other(main, other, port_after(count + 1)).map_err(|error| {
+                Error::from_io(ErrorKind::Socket, &format!("binding to the other address, {other}"), &error)
+            })?;
         }
         alternates.announced = wire::Alternates::new(&ports, other);
-        alternates
+        Ok(alternates)
+    }
+
+    fn bind_other(&mut self, main: SocketAddr, other: SocketAddr, port: Option<u16>) -> io::Result<()> {
+        if main.ip().is_unspecified() {
+            // Only to see whether this host has the address.
+            UdpSocket::bind((other.ip(), 0))?;
+            self.elsewhere = Some(Elsewhere::SameSocket(other.ip()));
+            return Ok(());
+        }
+        self.mapping.push(ServerSocket::bind(other, TICK, true)?);
+        let port = port.ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let socket = ServerSocket::bind(SocketAddr::new(other.ip(), port), TICK, true)?;
+        self.elsewhere = Some(Elsewhere::Socket(socket));
+        Ok(())
     }
 
     /// Whether there are none to serve.

@@ -66,7 +66,8 @@ pub struct ServerConfig {
     /// On how many of the ports after its own, 0 to 4, the server tells clients which source it sees, so that they learn
     /// how their NATs choose ports; it takes one more to answer from. 3 by default; native clients only.
     pub alternate_ports: u16,
-    /// Another address of this host, for the same purpose: it tells apart what depends on the remote address only.
+    /// Another address of this host, for the same purpose: it tells apart what depends on the remote address only. It must
+    /// be of a family that `address` serves, and it needs alternate ports. A server that cannot use it does not start.
     pub other_address: Option<IpAddr>,
     /// Whether, and how much, to forward between native clients that find no direct way; not at all by default.
     pub relay: Option<RelayConfig>,
@@ -144,11 +145,35 @@ impl ServerConfig {
         if usize::from(self.alternate_ports) > MAX_ALTERNATE_PORTS {
             return Err(invalid(format!("there can be at most {MAX_ALTERNATE_PORTS} alternate ports")));
         }
-        if self.other_address.is_some_and(|ip| ip.is_unspecified() || ip.is_multicast()) {
-            return Err(invalid("the other address must be one of this host's".into()));
+        if let Some(other) = self.other_address {
+            self.check_other_address(other)?;
         }
         self.relay.as_ref().map_or(Ok(()), RelayConfig::check)?;
         Ok(self)
+    }
+
+    /// What can be known before it is bound.
+    fn check_other_address(&self, other: IpAddr) -> Result<(), Error> {
+        let main = self.address.ip();
+        let why = match other {
+            _ if other.is_unspecified() || other.is_multicast() => "is no single host's",
+            IpAddr::V4(ip) if ip.is_broadcast() => "is no single host's",
+            IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some() => "is to be written as IPv4",
+            IpAddr::V6(ip) if ip.is_unicast_link_local() => "is of use on one link only",
+            _ if other == main.to_canonical() => "is the server's own",
+            // An IPv6 wildcard takes IPv4, too.
+            IpAddr::V4(_) if main.is_ipv6() && !main.is_unspecified() => {
+                "is IPv4, and the server's own is not"
+            }
+            IpAddr::V6(_) if main.is_ipv4() => "is IPv6, and the server's own is not",
+            _ if self.alternate_ports == 0 => "is of no use without alternate ports",
+            // A server on a port of the system's choice has such for these, too.
+            _ if self.address.port() > u16::MAX - self.alternate_ports - 1 => {
+                "needs ports that there are not after the server's own"
+            }
+            _ => return Ok(()),
+        };
+        Err(invalid(format!("the other address, {other}, {why}")))
     }
 }
 
@@ -304,7 +329,7 @@ impl Server {
         let main = sockets[0]
             .local_address()
             .map_err(|error| Error::from_io(ErrorKind::Socket, "asking for the local address", &error))?;
-        let alternates = Alternates::bind(&config, main);
+        let alternates = Alternates::bind(&config, main)?;
         let gate = Gate::new(config.policy, alternates.announced(), &mut rng, Instant::now());
         let (relay, relay_sockets) = match &config.relay {
             Some(relay) if config.policy != DialectPolicy::Plain => {

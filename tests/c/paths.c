@@ -226,8 +226,9 @@ static void careless_servers(void)
     static const uint32_t bad_counts[] = { 5, 65535, 65536, 65536 + 3, UINT32_MAX };
     static const char *const bad_addresses[] = { "",     "localhost",  " 127.0.0.1", "127.0.0.1:1", "[::1]",
                                                  "::",   "127.0.0.01", "\xFF\xFE",   "0.0.0.0",     "224.0.0.1",
-                                                 "ff02::1", "1.2.3.4.5", "fe80::1%lo" };
-    static const char *const good_addresses[] = { "::1", "192.0.2.1", "127.0.0.2", NULL, "127.0.0.2" };
+                                                 "ff02::1", "1.2.3.4.5", "fe80::1%lo",
+                                                 "127.0.0.1", "::ffff:127.0.0.2", "255.255.255.255", "::1" };
+    static const char *const good_addresses[] = { "192.0.2.1", "127.0.0.2", NULL, "127.0.0.2" };
     hp_relay_options options = HP_RELAY_OPTIONS_INIT;
     hp_server *server = new_server("127.0.0.1:0");
     CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_server_set_alternate_ports(NULL, 3));
@@ -254,6 +255,55 @@ static void careless_servers(void)
     options.ports = 65;
     CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_server_set_relay(server, &options));
     CHECK(descriptors_of(server) == 2 + 64);
+}
+
+/* What is wrong with another address by itself, with the server's own, and with its ports. */
+static void other_addresses(void)
+{
+    static const struct {
+        const char *own, *other;
+        hp_status expected;
+    } known[] = {
+        { "127.0.0.1:0", "127.0.0.1", HP_STATUS_INVALID_ARGUMENT },
+        { "127.0.0.1:0", "::1", HP_STATUS_INVALID_ARGUMENT },
+        { "0.0.0.0:0", "2001:db8::1", HP_STATUS_INVALID_ARGUMENT },
+        { "[::1]:0", "127.0.0.2", HP_STATUS_INVALID_ARGUMENT },
+        { "[::1]:0", "::1", HP_STATUS_INVALID_ARGUMENT },
+        { "[::1]:0", "fe80::1", HP_STATUS_INVALID_ARGUMENT },
+        { "[::]:0", "::ffff:127.0.0.2", HP_STATUS_INVALID_ARGUMENT },
+        { "[::]:0", "127.0.0.2", HP_STATUS_OK },
+        { "[::]:0", "::1", HP_STATUS_OK },
+        { "127.0.0.1:65532", "127.0.0.2", HP_STATUS_INVALID_ARGUMENT },
+        { "127.0.0.1:65531", "127.0.0.2", HP_STATUS_OK },
+    };
+    static const char *const own[] = { "127.0.0.1:0", "0.0.0.0:0", ":0" };
+    for (size_t i = 0; i < COUNT(known); i++) {
+        hp_server *server = new_server(known[i].own);
+        CHECK_STATUS(known[i].expected, hp_server_set_other_address(server, known[i].other));
+        hp_server_free(server);
+    }
+    hp_server *server = new_server("127.0.0.1:0");
+    CHECK_STATUS(HP_STATUS_OK, hp_server_set_other_address(server, "127.0.0.2"));
+    CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_server_set_alternate_ports(server, 0));
+    CHECK_STATUS(HP_STATUS_OK, hp_server_set_other_address(server, NULL));
+    CHECK_STATUS(HP_STATUS_OK, hp_server_set_alternate_ports(server, 0));
+    CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_server_set_other_address(server, "127.0.0.2"));
+    hp_server_free(server);
+    /* One that this host does not have is found when it is bound, by hp_server_run, too. */
+    for (size_t i = 0; i < 2 * COUNT(own); i++) {
+        hp_error error = HP_ERROR_INIT;
+        const int fds = count_fds();
+        server = new_server(own[i / 2]);
+        CHECK_STATUS(HP_STATUS_OK, hp_server_set_other_address(server, "192.0.2.1"));
+        CHECK_STATUS(HP_STATUS_SOCKET, i % 2 ? hp_server_run(server, &error) : hp_server_bind(server, &error));
+        CHECK(error.status == HP_STATUS_SOCKET && error.os_error == EADDRNOTAVAIL);
+        CHECK(strstr(error.message, "192.0.2.1") != NULL);
+        CHECK(count_fds() == fds);
+        /* It is not bound, and can be mended. */
+        CHECK_STATUS(HP_STATUS_OK, hp_server_set_other_address(server, "127.0.0.2"));
+        CHECK_STATUS(HP_STATUS_OK, hp_server_bind(server, &error));
+        hp_server_free(server);
+    }
 }
 
 static void settled_servers(void)
@@ -424,6 +474,7 @@ int main(int argc, char **argv)
     careless_clients();
     busy_client();
     careless_servers();
+    other_addresses();
     settled_servers();
     relayed_pairs(argv[1]);
     policies_are_kept(argv[1]);

@@ -94,9 +94,12 @@ namespace HolePunch
         private unsafe void SetOtherAddress(IPAddress address)
         {
             hp_status status;
+            if (address.IsIPv4MappedToIPv6)
+                address = address.MapToIPv4();
             fixed (byte* text = Interop.NulTerminated(address.ToString(), nameof(HolePunchServerOptions.OtherAddress)))
                 status = NativeMethods.hp_server_set_other_address(handle, text);
-            Arguments.CheckSetting(status, nameof(HolePunchServerOptions.OtherAddress), address, "one of this host's addresses");
+            Arguments.CheckSetting(status, nameof(HolePunchServerOptions.OtherAddress), address,
+                "another one of this host's addresses, of a family that the server listens on, with alternate ports");
         }
 
         /// <summary>The address that the server listens on.</summary>

@@ -36,7 +36,10 @@ namespace HolePunch
         /// </summary>
         public int AlternatePorts { get; set; } = 3;
 
-        /// <summary>Another address of this host for the same purpose; null, the default, if there is none.</summary>
+        /// <summary>
+        /// Another address of this host for the same purpose, of a family that the server listens on; null, the default, if
+        /// there is none. The server is not made if it cannot be used.
+        /// </summary>
         public IPAddress OtherAddress { get; set; }
 
         /// <summary>

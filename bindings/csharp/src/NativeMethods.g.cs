@@ -717,7 +717,8 @@ namespace HolePunch.Native
 
         /// <summary>
         /// Sets on how many of the ports after its own, 0 to 4, the server tells native clients which source it sees, so that they
-        /// learn what their NATs do; one more answers from. 3 at first. Ports that are taken are done without.
+        /// learn what their NATs do; one more answers from. 3 at first. Ports that are taken are done without. Not 0 as long as another
+        /// address is set.
         /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY (it is bound already), HP_STATUS_PANIC.
         /// Any thread. Since 0.1.
         /// </summary>
@@ -725,8 +726,11 @@ namespace HolePunch.Native
         internal static extern hp_status hp_server_set_alternate_ports(ServerHandle server, uint count);
 
         /// <summary>
-        /// Sets another IP address of this host for the same purpose, as text; NULL, as at first: there is none.
-        /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY (it is bound already), HP_STATUS_PANIC.
+        /// Sets another IP address of this host for the same purpose, as text; NULL, as at first: there is none. It must be another
+        /// one than the server's own, of a family that the server listens on, and with alternate ports. One that this host does not
+        /// have, or whose ports are taken, is found when the server is bound: HP_STATUS_SOCKET.
+        /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT (also for any, multicast, broadcast, link-local IPv6 and IPv4-mapped
+        /// addresses), HP_STATUS_BUSY (it is bound already), HP_STATUS_PANIC.
         /// Any thread. Since 0.1.
         /// </summary>
         [DllImport(__DllName, EntryPoint = "hp_server_set_other_address", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]

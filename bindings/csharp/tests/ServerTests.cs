@@ -128,6 +128,17 @@ namespace HolePunch.Tests
                 Refused("AlternatePorts", new HolePunchServerOptions { AlternatePorts = ports });
             foreach (IPAddress address in new[] { IPAddress.Any, IPAddress.IPv6Any, IPAddress.Parse("224.0.0.1") })
                 Refused("OtherAddress", new HolePunchServerOptions { OtherAddress = address });
+            foreach (IPAddress address in new[] { IPAddress.Loopback, IPAddress.Loopback.MapToIPv6(), IPAddress.IPv6Loopback })
+                Refused("OtherAddress", new HolePunchServerOptions { OtherAddress = address });
+            Refused("OtherAddress",
+                new HolePunchServerOptions { OtherAddress = IPAddress.Parse("127.0.0.2"), AlternatePorts = 0 });
+            foreach (string address in new[] { "127.0.0.1:0", ":0" })
+            {
+                var foreign = new HolePunchServerOptions { Address = address, OtherAddress = IPAddress.Parse("192.0.2.1") };
+                var error = Check.Fails(HolePunchError.Socket, () => new HolePunchServer(foreign));
+                Check.Equal(99, error.NativeErrorCode, "errno");
+                Check.Contains("192.0.2.1", error.Message);
+            }
             foreach (int ports in new[] { -1, 0, 65 })
                 Refused("Ports", new HolePunchServerOptions { Relay = new RelayOptions { Ports = ports } });
             foreach (int pairs in new[] { -1, 0 })
@@ -165,7 +176,7 @@ namespace HolePunch.Tests
                 using (var service = new Service(new HolePunchServerOptions
                 {
                     AlternatePorts = relay.Ports == 1 ? 0 : 4,
-                    OtherAddress = IPAddress.Parse("127.0.0.2"),
+                    OtherAddress = relay.Ports == 1 ? null : IPAddress.Parse("127.0.0.2").MapToIPv6(),
                     Relay = relay,
                 }))
                 using (Pair pair = service.Meet())
