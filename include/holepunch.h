@@ -65,13 +65,14 @@
 
 /* How a struct with struct_size is initialised. */
 #define HP_ERROR_INIT { sizeof(hp_error), 0, 0, { 0 } }
-#define HP_PEER_INIT { sizeof(hp_peer), 0, { 0, 0, 0, { 0 } }, 0, 0, 0, 0 }
+#define HP_PEER_INIT { sizeof(hp_peer), 0, { 0, 0, 0, { 0 } }, 0, 0, 0, 0, 0, 0 }
 #define HP_ATTEMPT_INIT { sizeof(hp_attempt), 0, { 0, 0, 0, { 0 } }, 0, 0 }
 #define HP_NAT_REPORT_INIT { sizeof(hp_nat_report), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, { 0, 0, 0, { 0 } }, \
                              { 0, 0, 0, { 0 } }, { 0, 0, 0, { 0 } } }
 #define HP_RELAY_OPTIONS_INIT { sizeof(hp_relay_options), 8, 1000, 0, 1048576, 60000, 43200000 }
 #define HP_COUNTERS_INIT { sizeof(hp_counters), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
-#define HP_SERVER_COUNTERS_INIT { sizeof(hp_server_counters), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define HP_SERVER_COUNTERS_INIT { sizeof(hp_server_counters), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
+                                  0, 0, 0, 0, 0, 0, 0 }
 
 /* A socket: a file descriptor. */
 typedef intptr_t hp_socket_t;
@@ -116,6 +117,15 @@ typedef intptr_t hp_socket_t;
 #define HP_PATH_PREDICTED 5
 /* hp_peer.path: forwarded by the server. */
 #define HP_PATH_RELAYED 6
+
+/* hp_peer.relay_refused: the server was not asked to forward, or agreed. */
+#define HP_REFUSAL_NONE 0
+/* hp_peer.relay_refused: the server forwards nothing. */
+#define HP_REFUSAL_NOT_OFFERED 1
+/* hp_peer.relay_refused: the server knows no such native peer, or not any more. */
+#define HP_REFUSAL_UNKNOWN_PEER 2
+/* hp_peer.relay_refused: the server forwards as much as it allows, in all or for this client. */
+#define HP_REFUSAL_FULL 3
 
 /* hp_peer.rtt_us: not measured (the plain dialect has no means). */
 #define HP_RTT_UNKNOWN UINT32_MAX
@@ -338,6 +348,10 @@ typedef struct hp_peer {
     int32_t connected;
     /* 1 if the peer proved that it knows the session ID, 0 if it merely spoke from a listed endpoint (plain dialect). */
     int32_t authenticated;
+    /* How many probes were sent to ports that were only guessed; they are among no attempt's. */
+    uint32_t guesses;
+    /* Why the server did not forward to the peer when it was asked to: HP_REFUSAL_*. */
+    int32_t relay_refused;
 } hp_peer;
 
 /* What the last call has counted. The caller sets struct_size (HP_COUNTERS_INIT does). */
@@ -442,6 +456,20 @@ typedef struct hp_server_counters {
     uint64_t expired;
     /* Registrations refused for a limit or a taken peer ID. */
     uint64_t refused;
+    /* Pairs of clients that the server forwards between now. */
+    uint64_t relay_pairs;
+    /* Pairs that were granted, those that have ended included. */
+    uint64_t relay_granted;
+    /* Requests to be forwarded that were refused: for a limit, an unknown peer, or because the server does not forward. */
+    uint64_t relay_refused;
+    /* Datagrams that were forwarded. They are among received and sent, too. */
+    uint64_t relay_forwarded;
+    /* Their payload in bytes. */
+    uint64_t relay_forwarded_bytes;
+    /* Datagrams that were not forwarded because their pair had used up what it is allowed. */
+    uint64_t relay_over_limit;
+    /* Other datagrams at the relay's ports that were not forwarded: nobody's, or for one who has not come yet. */
+    uint64_t relay_dropped;
 } hp_server_counters;
 
 /* What a server that forwards allows. HP_RELAY_OPTIONS_INIT sets struct_size and the defaults. */
@@ -783,6 +811,12 @@ int32_t hp_peer_cause(const struct hp_client *client,
  * Any thread. Since 0.1.
  */
 const char *hp_cause_text(int32_t cause);
+
+/*
+ * The name of an HP_REFUSAL_* number, such as "not-offered"; "unknown" for any other. The string is static. Any thread.
+ * Since 0.1.
+ */
+const char *hp_refusal_name(int32_t refusal);
 
 /*
  * At how many endpoints peer number index was looked for; 0 if there is no such peer or the client is NULL or busy.

@@ -115,6 +115,10 @@ var constants = map[string]int{
 	"HP_CAUSE_POLICY":           int(holepunch.CausePolicy),
 	"HP_CAUSE_TOO_SHORT":        int(holepunch.CauseTooShort),
 	"HP_CAUSE_NOT_FOUND":        int(holepunch.CauseNotFound),
+	"HP_REFUSAL_NONE":           int(holepunch.RefusalNone),
+	"HP_REFUSAL_NOT_OFFERED":    int(holepunch.RefusalNotOffered),
+	"HP_REFUSAL_UNKNOWN_PEER":   int(holepunch.RefusalUnknownPeer),
+	"HP_REFUSAL_FULL":           int(holepunch.RefusalFull),
 
 	"HP_MAPPING_NONE":                         int(holepunch.MappingNone),
 	"HP_MAPPING_ENDPOINT_INDEPENDENT":         int(holepunch.MappingEndpointIndependent),
@@ -134,7 +138,7 @@ var constants = map[string]int{
 }
 
 // families are of constants that a later header may have more of.
-var families = regexp.MustCompile(`(?m)^#define (HP_(?:PATHS?|DIALECT|LOG|TECHNIQUES?|CAUSE|MAPPING|FILTERING|ALLOCATION|HAIRPIN|PORT_MAPPING)_\w+) \d+$`)
+var families = regexp.MustCompile(`(?m)^#define (HP_(?:PATHS?|DIALECT|LOG|TECHNIQUES?|CAUSE|REFUSAL|MAPPING|FILTERING|ALLOCATION|HAIRPIN|PORT_MAPPING)_\w+) \d+$`)
 
 func TestConstantsAreTheHeaders(t *testing.T) {
 	for name, number := range constants {

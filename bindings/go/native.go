@@ -334,6 +334,8 @@ func (n nativeClient) peers() []Peer {
 			Authenticated: native.authenticated != 0,
 			Cause:         Cause(C.hp_peer_cause(n.p, C.uint32_t(i))),
 			Attempts:      n.attempts(C.uint32_t(i)),
+			Guesses:       int(native.guesses),
+			RelayRefused:  Refusal(native.relay_refused),
 			socket:        uint32(native.socket),
 		}
 		switch native.rtt_us {
@@ -403,6 +405,11 @@ func (n nativeClient) checkNAT(longestLifetime time.Duration) (*NATReport, error
 // String returns the path's name, such as "peer-reflexive".
 func (p Path) String() string {
 	return C.GoString(C.hp_path_name(C.int32_t(p)))
+}
+
+// String returns the refusal's name, such as "not-offered", or "none".
+func (r Refusal) String() string {
+	return C.GoString(C.hp_refusal_name(C.int32_t(r)))
 }
 
 func (n nativeClient) counters() Counters {

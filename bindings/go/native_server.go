@@ -186,6 +186,14 @@ func (n nativeServer) counters() ServerCounters {
 		Left:         uint64(native.left),
 		Expired:      uint64(native.expired),
 		Refused:      uint64(native.refused),
+
+		RelayPairs:          uint64(native.relay_pairs),
+		RelayGranted:        uint64(native.relay_granted),
+		RelayRefused:        uint64(native.relay_refused),
+		RelayForwarded:      uint64(native.relay_forwarded),
+		RelayForwardedBytes: uint64(native.relay_forwarded_bytes),
+		RelayOverLimit:      uint64(native.relay_over_limit),
+		RelayDropped:        uint64(native.relay_dropped),
 	}
 }
 

@@ -131,6 +131,22 @@ func (c Cause) String() string {
 	return "unknown"
 }
 
+// A Refusal is why the server does not forward to a peer.
+type Refusal int
+
+const (
+	// RefusalNone: the server was not asked to forward, or agreed.
+	RefusalNone Refusal = iota
+	// RefusalNotOffered: the server forwards nothing.
+	RefusalNotOffered
+	// RefusalUnknownPeer: the server knows no such native peer, or not any
+	// more.
+	RefusalUnknownPeer
+	// RefusalFull: the server forwards as much as it allows, in all or for
+	// this client.
+	RefusalFull
+)
+
 // An Attempt is one address at which a peer was looked for.
 type Attempt struct {
 	// Endpoint is the address.

@@ -83,6 +83,18 @@ func TestRelayedPairCarriesData(t *testing.T) {
 			t.Errorf("got %q", got)
 		}
 	}
+	counters := server.Counters()
+	if counters.RelayPairs != 1 || counters.RelayGranted != 1 || counters.RelayRefused != 0 || counters.RelayOverLimit != 0 {
+		t.Errorf("%+v", counters)
+	}
+	if counters.RelayForwarded < 2 || counters.RelayForwardedBytes < 10 {
+		t.Errorf("%+v", counters)
+	}
+	stranger := listen(t)
+	if _, err := stranger.WriteToUDPAddrPort([]byte("let me in"), a.Peer().Addr); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a stranger's datagram is dropped", func() bool { return server.Counters().RelayDropped > counters.RelayDropped })
 }
 
 // A client that may be forwarded for is not, where there is a direct path.
@@ -145,9 +157,21 @@ func TestPoliciesThatDoNotFit(t *testing.T) {
 }
 
 func TestRelayOnlyNeedsARelay(t *testing.T) {
-	r := inVain(t, startDefaultServer(t), holepunch.RelayOnly, holepunch.RelayOnly)
-	if r.peers[0].Cause != holepunch.CausePolicy {
+	server := startServer(t, holepunch.ServerConfig{})
+	r := inVain(t, server.Addr().String(), holepunch.RelayOnly, holepunch.RelayOnly)
+	if peer := r.peers[0]; peer.Cause != holepunch.CausePolicy || peer.RelayRefused != holepunch.RefusalNotOffered || peer.Guesses != 0 {
 		t.Errorf("%+v", r.peers)
+	}
+	if counters := server.Counters(); counters.RelayRefused == 0 || counters.RelayGranted != 0 {
+		t.Errorf("%+v", counters)
+	}
+	for refusal, name := range map[holepunch.Refusal]string{
+		holepunch.RefusalNone: "none", holepunch.RefusalNotOffered: "not-offered",
+		holepunch.RefusalUnknownPeer: "unknown-peer", holepunch.RefusalFull: "full", -1: "unknown", 4: "unknown",
+	} {
+		if refusal.String() != name {
+			t.Errorf("%d is %q", int(refusal), refusal)
+		}
 	}
 }
 

@@ -26,6 +26,11 @@ type Peer struct {
 	// Attempts are the addresses at which the peer was looked for, but for
 	// ports that were merely guessed. There are none in the plain dialect.
 	Attempts []Attempt
+	// Guesses counts probes to ports that were merely guessed.
+	Guesses int
+	// RelayRefused is why the server did not forward to the peer when it was
+	// asked to, and [RefusalNone] if it was not asked, or agreed.
+	RelayRefused Refusal
 
 	// call numbers the call that found it, and socket that call's sockets.
 	call   uint64

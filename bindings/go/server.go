@@ -88,6 +88,25 @@ type ServerCounters struct {
 	Expired uint64
 	// Refused counts registrations refused for a limit.
 	Refused uint64
+	// RelayPairs is how many pairs of clients the server forwards between now.
+	RelayPairs uint64
+	// RelayGranted counts pairs that were granted, those that have ended
+	// included.
+	RelayGranted uint64
+	// RelayRefused counts requests to be forwarded that were refused: for a
+	// limit, an unknown peer, or because the server does not forward.
+	RelayRefused uint64
+	// RelayForwarded counts datagrams that were forwarded. They are among
+	// Received and Sent, too.
+	RelayForwarded uint64
+	// RelayForwardedBytes is their payload.
+	RelayForwardedBytes uint64
+	// RelayOverLimit counts datagrams that were not forwarded because their
+	// pair had used up what it is allowed.
+	RelayOverLimit uint64
+	// RelayDropped counts other datagrams at the relay's ports that were not
+	// forwarded: nobody's, or for one who has not come yet.
+	RelayDropped uint64
 }
 
 // A Server is a rendezvous server within this process, the same that the

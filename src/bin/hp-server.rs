@@ -145,5 +145,15 @@ fn serve(arguments: &Arguments) -> Result<(), Error> {
         counters.endpoints,
         counters.sessions
     );
+    if config.relay.is_some() {
+        let relay = counters.relay;
+        log::info!(
+            "forwarded {} datagrams of {} bytes for {} pairs; refused {} requests",
+            relay.forwarded,
+            relay.forwarded_bytes,
+            relay.granted,
+            relay.refused
+        );
+    }
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::address::hp_addr;
 use super::client::{hp_client, with_state};
 use super::error::{guard_with, hp_error, is_valid, report, status_of};
 use super::guard::{clear_sized, guard, guard_or, write_sized};
-use super::peer::path_number;
+use super::peer::{path_number, refusal_name};
 use super::status::hp_status::{self, *};
 use crate::net::portmap::Protocol;
 use crate::{
@@ -285,6 +285,13 @@ pub extern "C" fn hp_cause_text(cause: i32) -> *const c_char {
     ];
     let cause = known.into_iter().find(|known| *known as i32 == cause).unwrap_or(Cause::Unknown);
     cause.c_text().as_ptr()
+}
+
+/// The name of an HP_REFUSAL_* number, such as "not-offered"; "unknown" for any other. The string is static. Any thread.
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn hp_refusal_name(refusal: i32) -> *const c_char {
+    guard_or(c"".as_ptr(), || refusal_name(refusal).unwrap_or(c"unknown").as_ptr())
 }
 
 /// At how many endpoints peer number index was looked for; 0 if there is no such peer or the client is NULL or busy.

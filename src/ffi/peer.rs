@@ -1,6 +1,7 @@
 //! Peers as plain data.
 
 use super::address::hp_addr;
+use crate::proto::wire::RelayRefusal;
 use crate::{CandidateKind, Peer};
 
 /// hp_peer.path: an address of the peer's own interface; nothing stands between.
@@ -15,6 +16,14 @@ pub const HP_PATH_PEER_REFLEXIVE: i32 = 4;
 pub const HP_PATH_PREDICTED: i32 = 5;
 /// hp_peer.path: forwarded by the server.
 pub const HP_PATH_RELAYED: i32 = 6;
+/// hp_peer.relay_refused: the server was not asked to forward, or agreed.
+pub const HP_REFUSAL_NONE: i32 = 0;
+/// hp_peer.relay_refused: the server forwards nothing.
+pub const HP_REFUSAL_NOT_OFFERED: i32 = 1;
+/// hp_peer.relay_refused: the server knows no such native peer, or not any more.
+pub const HP_REFUSAL_UNKNOWN_PEER: i32 = 2;
+/// hp_peer.relay_refused: the server forwards as much as it allows, in all or for this client.
+pub const HP_REFUSAL_FULL: i32 = 3;
 /// hp_peer.rtt_us: not measured (the plain dialect has no means).
 pub const HP_RTT_UNKNOWN: u32 = u32::MAX;
 
@@ -36,6 +45,10 @@ pub struct hp_peer {
     pub connected: i32,
     /// 1 if the peer proved that it knows the session ID, 0 if it merely spoke from a listed endpoint (plain dialect).
     pub authenticated: i32,
+    /// How many probes were sent to ports that were only guessed; they are among no attempt's.
+    pub guesses: u32,
+    /// Why the server did not forward to the peer when it was asked to: HP_REFUSAL_*.
+    pub relay_refused: i32,
 }
 
 impl hp_peer {
@@ -49,8 +62,29 @@ impl hp_peer {
             socket: peer.socket as u32,
             connected: peer.connected.into(),
             authenticated: peer.authenticated.into(),
+            guesses: peer.report.guesses,
+            relay_refused: peer.report.relay_refused.map_or(HP_REFUSAL_NONE, refusal_number),
         }
     }
+}
+
+fn refusal_number(reason: RelayRefusal) -> i32 {
+    match reason {
+        RelayRefusal::NotOffered => HP_REFUSAL_NOT_OFFERED,
+        RelayRefusal::UnknownPeer => HP_REFUSAL_UNKNOWN_PEER,
+        RelayRefusal::Full => HP_REFUSAL_FULL,
+    }
+}
+
+/// The name of a refusal; `None` for any other number.
+pub(super) fn refusal_name(refusal: i32) -> Option<&'static std::ffi::CStr> {
+    Some(match refusal {
+        HP_REFUSAL_NONE => c"none",
+        HP_REFUSAL_NOT_OFFERED => c"not-offered",
+        HP_REFUSAL_UNKNOWN_PEER => c"unknown-peer",
+        HP_REFUSAL_FULL => c"full",
+        _ => return None,
+    })
 }
 
 pub(super) fn path_number(kind: CandidateKind) -> i32 {
@@ -101,4 +135,38 @@ pub struct hp_counters {
     pub server_dropped: u64,
     /// Peers and endpoints beyond the limits.
     pub over_limit: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Cause, PunchReport};
+
+    #[test]
+    fn report_of_a_peer_is_told() {
+        let known = [
+            (None, HP_REFUSAL_NONE),
+            (Some(RelayRefusal::NotOffered), HP_REFUSAL_NOT_OFFERED),
+            (Some(RelayRefusal::UnknownPeer), HP_REFUSAL_UNKNOWN_PEER),
+            (Some(RelayRefusal::Full), HP_REFUSAL_FULL),
+        ];
+        for (relay_refused, number) in known {
+            let peer = Peer {
+                endpoint: ([198, 51, 100, 1], 4000).into(),
+                path: CandidateKind::Reflexive,
+                rtt: None,
+                connected: false,
+                authenticated: true,
+                socket: 0,
+                report: PunchReport {
+                    cause: Cause::NotFound,
+                    attempts: Vec::new(),
+                    guesses: 1024,
+                    relay_refused,
+                },
+            };
+            let native = hp_peer::new(&peer, 0);
+            assert_eq!((native.guesses, native.relay_refused), (1024, number));
+        }
+    }
 }

@@ -96,6 +96,20 @@ pub struct hp_server_counters {
     pub expired: u64,
     /// Registrations refused for a limit or a taken peer ID.
     pub refused: u64,
+    /// Pairs of clients that the server forwards between now.
+    pub relay_pairs: u64,
+    /// Pairs that were granted, those that have ended included.
+    pub relay_granted: u64,
+    /// Requests to be forwarded that were refused: for a limit, an unknown peer, or because the server does not forward.
+    pub relay_refused: u64,
+    /// Datagrams that were forwarded. They are among received and sent, too.
+    pub relay_forwarded: u64,
+    /// Their payload in bytes.
+    pub relay_forwarded_bytes: u64,
+    /// Datagrams that were not forwarded because their pair had used up what it is allowed.
+    pub relay_over_limit: u64,
+    /// Other datagrams at the relay's ports that were not forwarded: nobody's, or for one who has not come yet.
+    pub relay_dropped: u64,
 }
 
 /// Runs `body` on a server.
@@ -378,6 +392,13 @@ pub unsafe extern "C" fn hp_server_get_counters(
                 left: counted.registry.left,
                 expired: counted.registry.expired,
                 refused: counted.registry.refused,
+                relay_pairs: counted.relay.pairs,
+                relay_granted: counted.relay.granted,
+                relay_refused: counted.relay.refused,
+                relay_forwarded: counted.relay.forwarded,
+                relay_forwarded_bytes: counted.relay.forwarded_bytes,
+                relay_over_limit: counted.relay.over_limit,
+                relay_dropped: counted.relay.dropped,
             };
             write_sized(&value, out, size);
             Ok(())

@@ -35,6 +35,10 @@ pub struct RelayLimits {
 pub struct RelayCounters {
     /// Pairs now.
     pub pairs: u64,
+    /// Pairs that were granted, those that have ended included.
+    pub granted: u64,
+    /// Requests that were refused; those that a server refuses before it asks the relay are counted there.
+    pub refused: u64,
     /// Datagrams that were forwarded.
     pub forwarded: u64,
     /// Their payload.
@@ -136,16 +140,12 @@ impl RelayTable {
         if let Some(pair) = self.by_key.get(&key).and_then(|id| self.pairs.get(id)) {
             return Ok((pair.ports[side], pair.tickets[side]));
         }
-        if self.pairs.len() >= self.limits.max_pairs {
-            return Err(RelayRefusal::Full);
-        }
         let registered = [first.endpoint, second.endpoint];
-        let free = |endpoint: SocketAddr, from: usize| {
-            let mut ports = (0..self.limits.ports).map(|offset| (from + offset) % self.limits.ports);
-            ports.find(|port| !self.taken.contains(&(*port, endpoint))).ok_or(RelayRefusal::Full)
+        let Some(ports) = self.free_ports(registered) else {
+            self.counters.refused += 1;
+            return Err(RelayRefusal::Full);
         };
-        let first_port = free(registered[0], self.next as usize)?;
-        let ports = [first_port, free(registered[1], first_port)?];
+        self.counters.granted += 1;
         let tickets: [Ticket; 2] = [self.rng.bytes(), self.rng.bytes()];
         let id = self.next;
         self.next += 1;
@@ -169,6 +169,19 @@ impl RelayTable {
         Ok((ports[side], tickets[side]))
     }
 
+    /// A port for each side of another pair, if there is room for it.
+    fn free_ports(&self, registered: [SocketAddr; 2]) -> Option<[usize; 2]> {
+        if self.pairs.len() >= self.limits.max_pairs {
+            return None;
+        }
+        let free = |endpoint: SocketAddr, from: usize| {
+            let mut ports = (0..self.limits.ports).map(|offset| (from + offset) % self.limits.ports);
+            ports.find(|port| !self.taken.contains(&(*port, endpoint)))
+        };
+        let first = free(registered[0], self.next as usize)?;
+        Some([first, free(registered[1], first)?])
+    }
+
     /// Takes a datagram that came in at a relay port.
     pub fn handle_datagram(
         &mut self,
@@ -186,8 +199,9 @@ impl RelayTable {
             self.counters.dropped += 1;
             return RelayVerdict::Drop;
         }
+        let over_limit = self.counters.over_limit;
         let verdict = self.forward(now, port, source.remote, datagram.len() as u64);
-        if verdict == RelayVerdict::Drop {
+        if verdict == RelayVerdict::Drop && self.counters.over_limit == over_limit {
             self.counters.dropped += 1;
         }
         verdict
@@ -326,6 +340,7 @@ mod tests {
         assert_eq!(table.grant(now, 7, party(1), party(4)), Err(RelayRefusal::Full));
         assert!(table.grant(now, 7, party(4), party(5)).is_ok());
         assert_eq!(table.grant(now, 7, party(6), party(7)), Err(RelayRefusal::Full), "three pairs in all");
+        assert_eq!((table.counters().granted, table.counters().refused), (3, 2));
         send(&mut table, now, port, at(1, 9), &encode_relay_bind(&first));
         send(&mut table, now, port, at(2, 9), &encode_relay_bind(&second));
         let forward = RelayVerdict::Forward(port, at(2, 9));
@@ -334,11 +349,13 @@ mod tests {
         let later = now + Duration::from_millis(500);
         assert_eq!(send(&mut table, later, port, at(1, 9), &[0; 500]), forward);
         assert_eq!(send(&mut table, later, port, at(1, 9), &[0]), RelayVerdict::Drop);
-        assert_eq!((table.counters().over_limit, table.counters().forwarded_bytes), (2, 1500));
+        let counters = table.counters();
+        assert_eq!((counters.forwarded, counters.forwarded_bytes), (2, 1500));
+        assert_eq!((counters.over_limit, counters.dropped), (2, 0), "each datagram is counted once");
         table.handle_timeout(later + LIMITS.idle - Duration::from_millis(1));
         assert_eq!(table.counters().pairs, 1, "the unused ones are gone");
         table.handle_timeout(later + LIMITS.idle);
-        assert_eq!(table.counters().pairs, 0);
+        assert_eq!((table.counters().pairs, table.counters().granted), (0, 3));
         assert_eq!(send(&mut table, later + LIMITS.idle, port, at(1, 9), b"hello"), RelayVerdict::Drop);
         assert!(table.by_source.is_empty() && table.by_ticket.is_empty() && table.taken.is_empty());
     }

@@ -216,7 +216,7 @@ pub struct ServerCounters {
     pub sessions: u64,
     /// What the shards have counted.
     pub registry: ShardCounters,
-    /// What the relay has counted.
+    /// What the relay has counted; without one, what was refused.
     pub relay: RelayCounters,
 }
 
@@ -227,6 +227,8 @@ struct Totals {
     dropped: AtomicU64,
     challenged: AtomicU64,
     send_failed: AtomicU64,
+    /// Requests that never came to the relay.
+    relay_refused: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -282,6 +284,7 @@ impl ServerHandle {
             ..ServerCounters::default()
         };
         counters.relay = self.registry.relay.as_ref().map(Relay::counters).unwrap_or_default();
+        counters.relay.refused += read(&totals.relay_refused);
         for shard in &self.registry.shards {
             let shard = shard.lock();
             let (endpoints, sessions) = shard.population();

@@ -89,7 +89,13 @@ impl Relay {
 }
 
 /// Writes the answer to one who cannot be helped.
-pub(super) fn refuse(request: &RelayRequest, reason: RelayRefusal, reply: &mut Writer<'_>) {
+pub(super) fn refuse(
+    registry: &Registry,
+    request: &RelayRequest,
+    reason: RelayRefusal,
+    reply: &mut Writer<'_>,
+) {
+    registry.totals.relay_refused.fetch_add(1, Ordering::Relaxed);
     RelayRefused::write(reply, request.token, request.peer, reason);
 }
 

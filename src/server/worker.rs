@@ -74,8 +74,8 @@ fn handle(
             };
             match (&registry.relay, other) {
                 (Some(relay), Some(other)) => relay.answer(now, &request, session, [us, other], &mut reply),
-                (None, _) => super::relay::refuse(&request, RelayRefusal::NotOffered, &mut reply),
-                (_, None) => super::relay::refuse(&request, RelayRefusal::UnknownPeer, &mut reply),
+                (None, _) => super::relay::refuse(registry, &request, RelayRefusal::NotOffered, &mut reply),
+                (_, None) => super::relay::refuse(registry, &request, RelayRefusal::UnknownPeer, &mut reply),
             }
             outgoing.push(datagram.route, reply.as_slice());
         }

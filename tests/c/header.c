@@ -17,7 +17,7 @@ int main(void)
     hp_status status = HP_STATUS_UNSUPPORTED;
     hp_socket_t sock = HP_INVALID_SOCKET;
     return SAME(an_error.struct_size, sizeof(hp_error)) + SAME(sizeof(hp_error), 12 + HP_ERROR_MESSAGE_LEN) +
-           SAME(a_peer.struct_size, sizeof(hp_peer)) + SAME(sizeof(hp_peer), 48) +
+           SAME(a_peer.struct_size, sizeof(hp_peer)) + SAME(sizeof(hp_peer), 56) +
            SAME(some_counters.struct_size, sizeof(hp_counters)) + SAME(sizeof(hp_counters), 72) +
            SAME(sizeof(hp_addr), 24) + SAME(sizeof status, 4) + SAME(status, -50) + SAME(sock, -1) +
            SAME(hp_abi_version(), HP_ABI_VERSION);

@@ -46,11 +46,17 @@ static void any_number_has_a_name(void)
     CHECK(strcmp(hp_status_name(HP_STATUS_OK), "HP_STATUS_OK") == 0);
     CHECK(strcmp(hp_status_name(HP_STATUS_UNSUPPORTED), "HP_STATUS_UNSUPPORTED") == 0);
     CHECK(strcmp(hp_path_name(HP_PATH_REFLEXIVE), "reflexive") == 0);
+    CHECK(strcmp(hp_refusal_name(HP_REFUSAL_NONE), "none") == 0);
+    CHECK(strcmp(hp_refusal_name(HP_REFUSAL_NOT_OFFERED), "not-offered") == 0);
+    CHECK(strcmp(hp_refusal_name(HP_REFUSAL_UNKNOWN_PEER), "unknown-peer") == 0);
+    CHECK(strcmp(hp_refusal_name(HP_REFUSAL_FULL), "full") == 0);
     for (size_t i = 0; i < COUNT(not_enums); i++) {
         CHECK(strcmp(hp_status_name(not_enums[i]), "HP_STATUS_UNKNOWN") == 0);
         CHECK(strcmp(hp_status_message(not_enums[i]), "unknown status") == 0);
         CHECK(strcmp(hp_path_name(not_enums[i]), "unknown") == 0);
+        CHECK(strcmp(hp_refusal_name(not_enums[i]), "unknown") == 0);
     }
+    CHECK(strcmp(hp_refusal_name(-1), "unknown") == 0 && strcmp(hp_refusal_name(HP_REFUSAL_FULL + 1), "unknown") == 0);
     CHECK(strcmp(hp_path_name(0), "unknown") == 0);
     CHECK(strcmp(hp_status_name(1), "HP_STATUS_UNKNOWN") == 0);
     /* Each name once, each with a message. */

@@ -71,6 +71,7 @@ static void peers(const hp_client *client)
         CHECK(room.now.struct_size == size && room.now.endpoint.family == HP_FAMILY_IPV4 && room.now.socket == 0);
         CHECK(room.now.connected == 1 && room.now.authenticated == 1 && room.now.rtt_us < HP_RTT_UNKNOWN);
         CHECK(strcmp(hp_path_name(room.now.path), "unknown") != 0);
+        CHECK(room.now.guesses == 0 && room.now.relay_refused == HP_REFUSAL_NONE);
         CHECK(all_bytes(room.later, size - sizeof(hp_peer), 0));
         CHECK(all_bytes((char *)&room + size, sizeof room - size, CANARY));
     }

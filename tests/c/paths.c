@@ -44,6 +44,12 @@ static void initialisers(void)
 {
     hp_attempt attempt = HP_ATTEMPT_INIT;
     hp_relay_options relay = HP_RELAY_OPTIONS_INIT;
+    hp_peer peer = HP_PEER_INIT;
+    hp_server_counters counters = HP_SERVER_COUNTERS_INIT;
+    CHECK(sizeof peer == 56 && peer.struct_size == 56);
+    CHECK(all_bytes((char *)&peer + 4, sizeof peer - 4, 0));
+    CHECK(sizeof counters == 160 && counters.struct_size == 160);
+    CHECK(all_bytes((char *)&counters + 4, sizeof counters - 4, 0));
     CHECK(sizeof attempt == 40 && attempt.struct_size == 40);
     CHECK(all_bytes((char *)&attempt + 4, sizeof attempt - 4, 0));
     CHECK(sizeof relay == 40 && relay.struct_size == 40 && relay.reserved == 0);
@@ -360,10 +366,29 @@ static void carries(int from, const hp_addr *to, int at, const hp_addr *source, 
     CHECK(memcmp(&seen, source, sizeof seen) == 0);
 }
 
+/* Two clients that insist on being forwarded to each other by a server that refuses, and both are told why. */
+static void refused_pair(const struct service *service, const char *id, const char *suffix, int32_t refusal)
+{
+    static const int32_t policies[] = { HP_PATHS_RELAY_ONLY, HP_PATHS_RELAY_ONLY };
+    const uint64_t before = counters_of(service->server).relay_refused;
+    hp_client *pair[2];
+    call_with(service, id, suffix, policies, MISMATCH_MS, HP_STATUS_TIMED_OUT_PUNCHING, pair);
+    for (int i = 0; i < 2; i++) {
+        hp_peer peer = HP_PEER_INIT;
+        CHECK(hp_peer_count(pair[i]) == 1);
+        CHECK_STATUS(HP_STATUS_OK, hp_peer_get(pair[i], 0, &peer));
+        printf("%s: refused: %s\n", suffix, hp_refusal_name(peer.relay_refused));
+        CHECK(peer.connected == 0 && peer.guesses == 0 && peer.relay_refused == refusal);
+        hp_client_free(pair[i]);
+    }
+    CHECK(counters_of(service->server).relay_refused >= before + 2);
+}
+
 static void relayed_pair(const hp_relay_options *options, const char *id, const char *suffix)
 {
     static const int32_t policies[] = { HP_PATHS_RELAY_ONLY, HP_PATHS_RELAY_ONLY };
     static const size_t lens[] = { 1, 100, 1200 };
+    char text[HP_ADDR_TEXT_LEN];
     struct service service;
     hp_client *pair[2];
     hp_socket_t sockets[2];
@@ -379,6 +404,7 @@ static void relayed_pair(const hp_relay_options *options, const char *id, const 
         CHECK(peers[i].endpoint.port != service.address.port);
         CHECK(memcmp(peers[i].endpoint.ip, service.address.ip, sizeof service.address.ip) == 0);
         CHECK(hp_peer_cause(pair[i], 0) == HP_CAUSE_UNKNOWN);
+        CHECK(peers[i].guesses == 0 && peers[i].relay_refused == HP_REFUSAL_NONE);
         attempts_are_told(pair[i], hp_peer_attempt_count(pair[i], 0));
         CHECK_STATUS(HP_STATUS_OK, hp_socket_take(pair[i], peers[i].socket, &sockets[i]));
         hp_client_free(pair[i]);
@@ -387,6 +413,17 @@ static void relayed_pair(const hp_relay_options *options, const char *id, const 
         int from = (int)(i % 2), at = !from;
         carries((int)sockets[from], &peers[from].endpoint, (int)sockets[at], &peers[at].endpoint, lens[i / 2]);
     }
+    hp_server_counters counters = counters_of(server);
+    CHECK(counters.relay_pairs == 1 && counters.relay_granted == 1 && counters.relay_refused == 0);
+    CHECK(counters.relay_forwarded >= 6 && counters.relay_forwarded_bytes >= 2 * (1 + 100 + 1200));
+    CHECK(counters.relay_over_limit == 0 && counters.sent >= counters.relay_forwarded);
+    /* A stranger's is nobody's. */
+    int stranger = bind_loopback(text);
+    send_to(stranger, &peers[0].endpoint, "let me in");
+    AWAIT(counters_of(server).relay_dropped > counters.relay_dropped);
+    close(stranger);
+    if (options->max_pairs == 1)
+        refused_pair(&service, id, "one too many", HP_REFUSAL_FULL);
     close((int)sockets[0]);
     close((int)sockets[1]);
     end_service(&service);
@@ -460,7 +497,12 @@ static void policies_are_kept(const char *id)
     CHECK_STATUS(HP_STATUS_OK, hp_server_set_relay(server, &options));
     start(&service, server);
     direct_pair(&service, id);
+    CHECK(counters_of(server).relay_granted == 0 && counters_of(server).relay_refused == 0);
     mismatched_pair(&service, id);
+    end_service(&service);
+    start(&service, new_server("127.0.0.1:0"));
+    refused_pair(&service, id, "not forwarded", HP_REFUSAL_NOT_OFFERED);
+    CHECK(counters_of(service.server).relay_pairs == 0 && counters_of(service.server).relay_granted == 0);
     end_service(&service);
 }
 

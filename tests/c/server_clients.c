@@ -74,6 +74,9 @@ static void registrations(void)
     CHECK(counters.endpoints == 4 && counters.sessions == 2 && counters.plain_joined == 4);
     CHECK(counters.native_joined == 0 && counters.challenged == 0 && counters.send_failed == 0);
     CHECK(counters.left == 0 && counters.expired == 0 && counters.refused == 0);
+    CHECK(counters.relay_pairs == 0 && counters.relay_granted == 0 && counters.relay_refused == 0);
+    CHECK(counters.relay_forwarded == 0 && counters.relay_forwarded_bytes == 0);
+    CHECK(counters.relay_over_limit == 0 && counters.relay_dropped == 0);
     for (int i = 0; i < 3; i++)
         close(fds[i]);
     end_service(&service);

@@ -59,6 +59,13 @@ namespace HolePunch
             Left = native.left;
             Expired = native.expired;
             Refused = native.refused;
+            RelayPairs = native.relay_pairs;
+            RelayGranted = native.relay_granted;
+            RelayRefused = native.relay_refused;
+            RelayForwarded = native.relay_forwarded;
+            RelayForwardedBytes = native.relay_forwarded_bytes;
+            RelayOverLimit = native.relay_over_limit;
+            RelayDropped = native.relay_dropped;
         }
 
         /// <summary>Datagrams received.</summary>
@@ -96,5 +103,32 @@ namespace HolePunch
 
         /// <summary>Registrations refused for a limit.</summary>
         public ulong Refused { get; }
+
+        /// <summary>Pairs of clients that the server forwards between now.</summary>
+        public ulong RelayPairs { get; }
+
+        /// <summary>Pairs that were granted, those that have ended included.</summary>
+        public ulong RelayGranted { get; }
+
+        /// <summary>
+        /// Requests to be forwarded that were refused: for a limit, an unknown peer, or because the server does not forward.
+        /// </summary>
+        public ulong RelayRefused { get; }
+
+        /// <summary>
+        /// Datagrams that were forwarded. They are among <see cref="Received"/> and <see cref="Sent"/>, too.
+        /// </summary>
+        public ulong RelayForwarded { get; }
+
+        /// <summary>The payload in bytes of <see cref="RelayForwarded"/>.</summary>
+        public ulong RelayForwardedBytes { get; }
+
+        /// <summary>Datagrams that were not forwarded because their pair had used up what it is allowed.</summary>
+        public ulong RelayOverLimit { get; }
+
+        /// <summary>
+        /// Other datagrams at the relay's ports that were not forwarded: nobody's, or for one who has not come yet.
+        /// </summary>
+        public ulong RelayDropped { get; }
     }
 }

@@ -77,6 +77,22 @@ namespace HolePunch.Native
         /// </summary>
         internal const int HP_PATH_RELAYED = 6;
         /// <summary>
+        /// hp_peer.relay_refused: the server was not asked to forward, or agreed.
+        /// </summary>
+        internal const int HP_REFUSAL_NONE = 0;
+        /// <summary>
+        /// hp_peer.relay_refused: the server forwards nothing.
+        /// </summary>
+        internal const int HP_REFUSAL_NOT_OFFERED = 1;
+        /// <summary>
+        /// hp_peer.relay_refused: the server knows no such native peer, or not any more.
+        /// </summary>
+        internal const int HP_REFUSAL_UNKNOWN_PEER = 2;
+        /// <summary>
+        /// hp_peer.relay_refused: the server forwards as much as it allows, in all or for this client.
+        /// </summary>
+        internal const int HP_REFUSAL_FULL = 3;
+        /// <summary>
         /// Log level: a bug, or lost service.
         /// </summary>
         internal const int HP_LOG_ERROR = 1;
@@ -575,6 +591,13 @@ namespace HolePunch.Native
         internal static extern byte* hp_cause_text(int cause);
 
         /// <summary>
+        /// The name of an HP_REFUSAL_* number, such as "not-offered"; "unknown" for any other. The string is static. Any thread.
+        /// Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_refusal_name", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern byte* hp_refusal_name(int refusal);
+
+        /// <summary>
         /// At how many endpoints peer number index was looked for; 0 if there is no such peer or the client is NULL or busy.
         /// One thread at a time per client. Since 0.1.
         /// </summary>
@@ -828,6 +851,14 @@ namespace HolePunch.Native
         /// 1 if the peer proved that it knows the session ID, 0 if it merely spoke from a listed endpoint (plain dialect).
         /// </summary>
         public int authenticated;
+        /// <summary>
+        /// How many probes were sent to ports that were only guessed; they are among no attempt's.
+        /// </summary>
+        public uint guesses;
+        /// <summary>
+        /// Why the server did not forward to the peer when it was asked to: HP_REFUSAL_*.
+        /// </summary>
+        public int relay_refused;
     }
 
     /// <summary>
@@ -1036,6 +1067,34 @@ namespace HolePunch.Native
         /// Registrations refused for a limit or a taken peer ID.
         /// </summary>
         public ulong refused;
+        /// <summary>
+        /// Pairs of clients that the server forwards between now.
+        /// </summary>
+        public ulong relay_pairs;
+        /// <summary>
+        /// Pairs that were granted, those that have ended included.
+        /// </summary>
+        public ulong relay_granted;
+        /// <summary>
+        /// Requests to be forwarded that were refused: for a limit, an unknown peer, or because the server does not forward.
+        /// </summary>
+        public ulong relay_refused;
+        /// <summary>
+        /// Datagrams that were forwarded. They are among received and sent, too.
+        /// </summary>
+        public ulong relay_forwarded;
+        /// <summary>
+        /// Their payload in bytes.
+        /// </summary>
+        public ulong relay_forwarded_bytes;
+        /// <summary>
+        /// Datagrams that were not forwarded because their pair had used up what it is allowed.
+        /// </summary>
+        public ulong relay_over_limit;
+        /// <summary>
+        /// Other datagrams at the relay's ports that were not forwarded: nobody's, or for one who has not come yet.
+        /// </summary>
+        public ulong relay_dropped;
     }
 
     /// <summary>

@@ -85,6 +85,22 @@ namespace HolePunch
         NotFound = NativeMethods.HP_CAUSE_NOT_FOUND,
     }
 
+    /// <summary>Why a server does not forward to a peer.</summary>
+    public enum RelayRefusal
+    {
+        /// <summary>The server was not asked to forward, or agreed.</summary>
+        None = NativeMethods.HP_REFUSAL_NONE,
+
+        /// <summary>The server forwards nothing.</summary>
+        NotOffered = NativeMethods.HP_REFUSAL_NOT_OFFERED,
+
+        /// <summary>The server knows no such native peer, or not any more.</summary>
+        UnknownPeer = NativeMethods.HP_REFUSAL_UNKNOWN_PEER,
+
+        /// <summary>The server forwards as much as it allows, in all or for this client.</summary>
+        Full = NativeMethods.HP_REFUSAL_FULL,
+    }
+
     /// <summary>One address at which a peer was looked for.</summary>
     public sealed class PathAttempt
     {

@@ -20,6 +20,8 @@ namespace HolePunch
             Call = call;
             Cause = cause;
             Attempts = attempts;
+            Guesses = native->guesses;
+            RelayRefused = (RelayRefusal)native->relay_refused;
         }
 
         /// <summary>Where the peer is reached: the other end of the hole.</summary>
@@ -76,6 +78,18 @@ namespace HolePunch
         /// dialect.
         /// </summary>
         public IReadOnlyList<PathAttempt> Attempts { get; }
+
+        /// <summary>The probes to ports that were merely guessed; they are among no attempt's.</summary>
+        public uint Guesses { get; }
+
+        /// <summary>
+        /// Why the server did not forward to the peer when it was asked to; <see cref="RelayRefusal.None"/> if it was not
+        /// asked, or agreed.
+        /// </summary>
+        public RelayRefusal RelayRefused { get; }
+
+        /// <summary>The name of <see cref="RelayRefused"/>, such as "not-offered", or "none".</summary>
+        public unsafe string RelayRefusedName => Interop.Text(NativeMethods.hp_refusal_name((int)RelayRefused));
 
         internal uint SocketIndex { get; }
 

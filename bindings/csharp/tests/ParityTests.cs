@@ -110,6 +110,7 @@ namespace HolePunch.Tests
             HasMembers<PathPolicy>("HP_PATHS_");
             HasMembers<Techniques>("HP_TECHNIQUE_", "None = 0", "All = " + (int)Techniques.All);
             HasMembers<Cause>("HP_CAUSE_");
+            HasMembers<RelayRefusal>("HP_REFUSAL_");
             HasMembers<NatMapping>("HP_MAPPING_", "Unknown = 0");
             HasMembers<NatFiltering>("HP_FILTERING_", "Unknown = 0");
             HasMembers<NatAllocation>("HP_ALLOCATION_", "Unknown = 0");

@@ -45,6 +45,16 @@ namespace HolePunch.Tests
                 }
                 Check.True(pair.ToB.EndPoint.Port != pair.SocketB.LocalEndPoint.Port, "not the peer's own port");
                 pair.Talk();
+                ServerCounters counters = service.Server.Counters;
+                Check.Equal(1ul, counters.RelayPairs, "pairs");
+                Check.Equal(1ul, counters.RelayGranted, "granted");
+                Check.Equal(0ul, counters.RelayRefused, "refused");
+                Check.Equal(0ul, counters.RelayOverLimit, "over the limit");
+                Check.True(counters.RelayForwarded >= 2 && counters.RelayForwardedBytes > 2, "forwarded");
+                using (var stranger = new System.Net.Sockets.UdpClient(0))
+                    stranger.Send(new byte[] { 1, 2, 3 }, 3, pair.ToB.EndPoint);
+                Check.Eventually("a stranger's is dropped",
+                    () => service.Server.Counters.RelayDropped > counters.RelayDropped);
             }
         }
 
@@ -58,6 +68,8 @@ namespace HolePunch.Tests
                 {
                     Check.True(peer.Path != PathKind.Relayed, peer.PathName);
                     Check.Equal("no cause is known", peer.CauseText);
+                    Check.Equal(RelayRefusal.None, peer.RelayRefused);
+                    Check.Equal("none", peer.RelayRefusedName);
                     PathAttempt attempt = peer.Attempts.Single(each => each.EndPoint.Equals(peer.EndPoint));
                     Check.True(attempt.ProbesSent > 0 && attempt.ProbesReceived > 0, "both counted: " + attempt);
                     Check.True(Enum.IsDefined(typeof(PathKind), attempt.Path), "a known path");
@@ -91,6 +103,10 @@ namespace HolePunch.Tests
             {
                 Peer[] missed = Miss(service, Briefly(PathPolicy.RelayOnly, 2), Briefly(PathPolicy.RelayOnly, 4));
                 Check.Equal(Cause.Policy, missed[0].Cause);
+                Check.Equal(RelayRefusal.NotOffered, missed[0].RelayRefused);
+                Check.Equal("not-offered", missed[0].RelayRefusedName);
+                Check.Equal(0u, missed[0].Guesses, "guesses");
+                Check.True(service.Server.Counters.RelayRefused >= 1, "refused");
                 Check.True(missed[1].Cause == Cause.PeerLeft || missed[1].Cause == Cause.Policy, missed[1].CauseText);
             }
         }
