@@ -27,18 +27,20 @@
  *       uint32_t to_len;
  *       hp_peer_get(client, 0, &peer);
  *       hp_socket_take(client, peer.socket, &sock);
- *       hp_client_free(client);
  *       hp_addr_to_sockaddr(&peer.endpoint, &to, sizeof to, &to_len);
  *       sendto((int)sock, "hello", 5, 0, (struct sockaddr *)&to, to_len);
- *       for (;;) {
- *           char text[1500];
+ *       uint8_t text[1500];
+ *       size_t len;
+ *       hp_status early = hp_early_receive(client, text, sizeof text, &len, NULL, NULL);
+ *       hp_client_free(client);
+ *       while (early != HP_STATUS_OK) {
  *           ssize_t n = recv((int)sock, text, sizeof text, 0);
- *           if (n < 0 || !hp_is_control_packet((const uint8_t *)text, (size_t)n)) {
- *               printf("%.*s\n", (int)n, text);
- *               close((int)sock);
- *               return n < 0;
- *           }
+ *           len = n < 0 ? 0 : (size_t)n;
+ *           if (n < 0 || !hp_is_control_packet(text, len))
+ *               break;
  *       }
+ *       printf("%.*s\n", (int)len, (const char *)text);
+ *       return close((int)sock);
  *   }
  *
  * Conventions
