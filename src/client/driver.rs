@@ -14,7 +14,7 @@ use crate::net::tcp_look::TcpLook;
 use crate::net::udp::Report;
 use crate::net::udp::{UdpEndpoint, unreachable_kind};
 use crate::proto::connect::{Outcome, Unreachable};
-use crate::proto::{Connect, ConnectEvent, Disposition, SocketIndex};
+use crate::proto::{Connect, ConnectEvent, Disposition, MeetingEvent, SocketIndex};
 
 /// Datagrams that are read from one socket before time and the other sockets get their turn.
 const MAX_READS_PER_TURN: usize = 64;
@@ -281,22 +281,34 @@ fn keep_early(early: &mut VecDeque<EarlyDatagram>, bytes: &mut usize, place: Pla
 
 fn log_event(event: &ConnectEvent) {
     match event {
-        ConnectEvent::Registered(observed) => {
+        ConnectEvent::Meeting(event) => log_meeting(event),
+        ConnectEvent::Finished(outcome) => log::info!(target: "holepunch::client", "ended: {outcome:?}"),
+    }
+}
+
+fn log_meeting(event: &MeetingEvent) {
+    match event {
+        MeetingEvent::Registered(observed) => {
             log::debug!(target: "holepunch::client", "registered; the server sees us at {observed}");
         }
-        ConnectEvent::NatKnown(nat) => log::debug!(target: "holepunch::client", "our NAT: {nat:?}"),
-        ConnectEvent::Found(peer) => log::debug!(target: "holepunch::client", "peer {peer:?} is there"),
-        ConnectEvent::PlainList(len) => {
+        MeetingEvent::NatKnown(nat) => log::debug!(target: "holepunch::client", "our NAT: {nat:?}"),
+        MeetingEvent::Found(peer) => log::debug!(target: "holepunch::client", "peer {peer:?} is there"),
+        MeetingEvent::PlainList(len) => {
             log::debug!(target: "holepunch::client", "a plain server lists {len} peers");
         }
-        ConnectEvent::Relayed(peer, endpoint) => {
+        MeetingEvent::Relayed(peer, endpoint) => {
             log::debug!(target: "holepunch::client", "the server forwards to peer {peer:?} at {endpoint}");
         }
-        ConnectEvent::NotRelayed(peer, reason) => {
+        MeetingEvent::NotRelayed(peer, reason) => {
             log::debug!(target: "holepunch::client", "the server does not forward to peer {peer:?}: {reason:?}");
         }
-        ConnectEvent::Gone(peer) => log::debug!(target: "holepunch::client", "peer {peer:?} left"),
-        ConnectEvent::Finished(outcome) => log::info!(target: "holepunch::client", "ended: {outcome:?}"),
+        MeetingEvent::Gone(peer, reason) => {
+            log::debug!(target: "holepunch::client", "peer {peer:?} left: {reason:?}");
+        }
+        MeetingEvent::Refused(reason) => log::debug!(target: "holepunch::client", "refused: {reason:?}"),
+        MeetingEvent::ForeignDialect => {
+            log::debug!(target: "holepunch::client", "the server speaks the plain dialect only");
+        }
     }
 }
 

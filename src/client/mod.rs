@@ -17,10 +17,12 @@ use crate::error::{Error, ErrorKind};
 use crate::net::resolve::{self, Resolution};
 use crate::net::udp::UdpEndpoint;
 use crate::net::waker::Waker;
-use crate::proto::connect::{ConnectCounters, Outcome};
+use crate::proto::connect::Outcome;
+use crate::proto::meeting::MeetingCounters;
 use crate::proto::punch::{PeerStatus, Progress, PunchReport};
 use crate::proto::{
-    CandidateKind, Connect, ConnectConfig, DialectPolicy, PathPolicy, SessionId, SessionIdError, Techniques,
+    CandidateKind, Connect, ConnectConfig, DialectPolicy, MeetingConfig, PathPolicy, SessionId,
+    SessionIdError, Techniques,
 };
 
 /// Most peers that one call connects to.
@@ -124,7 +126,7 @@ pub struct Client {
     shared: Arc<Shared>,
     sockets: Vec<Option<UdpEndpoint>>,
     early: VecDeque<EarlyDatagram>,
-    counters: ConnectCounters,
+    counters: MeetingCounters,
     /// Holes that the last call opened, if it failed for want of others.
     open_holes: Vec<PeerStatus>,
 }
@@ -150,7 +152,7 @@ impl Client {
             shared: Arc::new(Shared { cancelled: AtomicBool::new(false), waker: Arc::new(waker) }),
             sockets: Vec::new(),
             early: VecDeque::new(),
-            counters: ConnectCounters::default(),
+            counters: MeetingCounters::default(),
             open_holes: Vec::new(),
         })
     }
@@ -265,7 +267,7 @@ impl Client {
     }
 
     /// What the last call has counted.
-    pub fn counters(&self) -> ConnectCounters {
+    pub fn counters(&self) -> MeetingCounters {
         self.counters
     }
 
@@ -331,13 +333,12 @@ impl Client {
         let seed = random_bytes()?;
         let now = Instant::now();
         let (resumed, peers) = self.split_resumed(peers);
-        let config = ConnectConfig {
+        let meeting = MeetingConfig {
             id,
-            expected,
+            wanted: expected,
             policy: self.policy,
             server_retry: self.server_retry,
             peer_retry: self.peer_retry,
-            timeout: deadline.map(|deadline| deadline.saturating_duration_since(now)),
             sockets: self.local_sockets(),
             servers,
             peers,
@@ -346,9 +347,10 @@ impl Client {
             techniques: self.techniques,
             paths: self.paths,
         };
+        let timeout = deadline.map(|deadline| deadline.saturating_duration_since(now));
         self.early.clear();
         let own_sockets = self.sockets.len();
-        let mut connect = Connect::new(config, seed, now);
+        let mut connect = Connect::new(ConnectConfig { meeting, timeout }, seed, now);
         let mut run = Run::new(&mut self.sockets, &self.shared);
         let ended = run.until_ended(&mut connect);
         run.end_mapping(connect.peers(Instant::now()).any(|status| status.progress == Progress::Done));

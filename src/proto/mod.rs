@@ -15,6 +15,7 @@ pub mod connect;
 pub mod cookie;
 pub mod discovery;
 pub mod keys;
+pub mod meeting;
 pub mod nat;
 pub mod portmap;
 pub mod punch;
@@ -26,8 +27,9 @@ pub mod secure;
 pub mod types;
 pub mod wire;
 
-pub use connect::{Connect, ConnectConfig, ConnectEvent, Disposition, Outcome};
+pub use connect::{Connect, ConnectConfig, ConnectEvent, Outcome};
 pub use keys::{LookupKey, SessionId, SessionIdError, SessionKeys};
+pub use meeting::{Disposition, Meeting, MeetingConfig, MeetingEvent};
 pub use nat::NatBehaviour;
 pub use rng::Rng;
 pub use types::{

@@ -9,8 +9,8 @@ use holepunch::proto::rendezvous::{Gate, Shard, ShardConfig, Verdict};
 use holepunch::proto::wire::codec::Writer;
 use holepunch::proto::wire::{Alternates, FilterReply};
 use holepunch::proto::{
-    Connect, ConnectConfig, DialectPolicy, LocalSockets, Outcome, PathPolicy, Rng, SessionId, SocketIndex,
-    Techniques, Transmit,
+    Connect, ConnectConfig, DialectPolicy, LocalSockets, MeetingConfig, Outcome, PathPolicy, Rng, SessionId,
+    SocketIndex, Techniques, Transmit,
 };
 
 use crate::nat::{Filtering, Mapping, Nat};
@@ -149,13 +149,12 @@ impl Internet {
     }
 
     pub fn config(id: &[u8], expected: usize, policy: DialectPolicy) -> ConnectConfig {
-        ConnectConfig {
+        let meeting = MeetingConfig {
             id: SessionId::new(id).unwrap(),
-            expected,
+            wanted: expected,
             policy,
             server_retry: Duration::from_millis(100),
             peer_retry: Duration::from_millis(100),
-            timeout: Some(Duration::from_secs(40)),
             sockets: SOCKETS,
             servers: vec![SERVER],
             peers: Vec::new(),
@@ -163,7 +162,8 @@ impl Internet {
             host_candidates: Vec::new(),
             techniques: Techniques::default(),
             paths: PathPolicy::default(),
-        }
+        };
+        ConnectConfig { meeting, timeout: Some(Duration::from_secs(40)) }
     }
 
     /// Adds a host of its own site that calls `connect` at `starts`.
@@ -177,7 +177,7 @@ impl Internet {
                 (SocketAddr::from(([192, 168, number, 2], 7000)), Some(self.nats.len() - 1))
             }
         };
-        config.host_candidates = vec![inside];
+        config.meeting.host_candidates = vec![inside];
         let seed = self.rng.bytes();
         let connect = Connect::new(config.clone(), seed, self.base + starts);
         let (sockets, closed) = (1, HashSet::new());
@@ -198,9 +198,9 @@ impl Internet {
     /// Has a host whose call ended call again, for the one peer at this endpoint.
     pub fn call_again_for_one(&mut self, host: usize, peer: SocketAddr) {
         let mut config = self.hosts[host].config.clone().expect("set when the host was added");
-        config.servers = Vec::new();
-        config.peers = vec![peer];
-        config.expected = 1;
+        config.meeting.servers = Vec::new();
+        config.meeting.peers = vec![peer];
+        config.meeting.wanted = 1;
         config.timeout = Some(Duration::from_secs(40));
         let seed = self.rng.bytes();
         self.hosts[host].connect = Connect::new(config, seed, self.instant());

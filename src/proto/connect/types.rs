@@ -1,42 +1,17 @@
-//! What a call is told, and what it tells.
+//! What a call is told, and how it ends.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::proto::punch::{PeerStatus, PunchCounters};
-use crate::proto::types::{DialectPolicy, LocalSockets, PathPolicy, PeerId, Techniques};
-use crate::proto::wire::{RefusedReason, RelayRefusal};
-use crate::proto::{NatBehaviour, SessionId};
+use crate::proto::meeting::{MeetingConfig, MeetingEvent};
+use crate::proto::wire::RefusedReason;
 
 /// What a [`super::Connect`] needs to know.
 #[derive(Clone, Debug)]
 pub struct ConnectConfig {
-    /// What the peers share.
-    pub id: SessionId,
-    /// How many holes are wanted, at least 1.
-    pub expected: usize,
-    /// Which dialects may be spoken.
-    pub policy: DialectPolicy,
-    /// Longest pause between two unanswered requests to the server.
-    pub server_retry: Duration,
-    /// Longest pause between two probes of a path; half as much again where the peer may be an existing plain tool.
-    pub peer_retry: Duration,
+    /// Whom to reach, and how many of them.
+    pub meeting: MeetingConfig,
     /// In total; `None` for ever.
     pub timeout: Option<Duration>,
-    /// What is sent from.
-    pub sockets: LocalSockets,
-    /// Addresses of the one server. Empty: punch `peers` only.
-    pub servers: Vec<SocketAddr>,
-    /// Endpoints of peers that are known already.
-    pub peers: Vec<SocketAddr>,
-    /// Peers whose holes an earlier call on the same sockets has opened, as [`super::Connect::peers`] described them then.
-    pub resumed: Vec<PeerStatus>,
-    /// Our own addresses, told to native peers.
-    pub host_candidates: Vec<SocketAddr>,
-    /// What may be done beside probing known endpoints.
-    pub techniques: Techniques,
-    /// Which paths are good enough.
-    pub paths: PathPolicy,
 }
 
 /// How the network says that nobody is there.
@@ -72,44 +47,8 @@ pub enum Outcome {
 /// What happened, for those who watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConnectEvent {
-    /// The server keeps us under this endpoint of ours.
-    Registered(SocketAddr),
-    /// What our NAT does has been found out.
-    NatKnown(NatBehaviour),
-    /// A peer became known.
-    Found(PeerId),
-    /// A plain server's list.
-    PlainList(usize),
-    /// The server forwards between us and a peer, from that endpoint.
-    Relayed(PeerId, SocketAddr),
-    /// The server does not forward between us and a peer.
-    NotRelayed(PeerId, Option<RelayRefusal>),
-    /// A peer said goodbye or fell silent.
-    Gone(PeerId),
+    /// Something about the peers or the ways to them.
+    Meeting(MeetingEvent),
     /// The call is over.
     Finished(Outcome),
-}
-
-/// Whose a datagram was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Disposition {
-    /// The library's own; it has been dealt with.
-    Control,
-    /// The application's, from a peer: it belongs to the caller.
-    Data,
-    /// Nobody's: counted, to be dropped.
-    Stranger,
-}
-
-/// What has been dropped or counted otherwise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ConnectCounters {
-    /// About probes.
-    pub punch: PunchCounters,
-    /// Datagrams from the server's address that made no sense.
-    pub server_dropped: u64,
-    /// Native datagrams from elsewhere that are malformed or no probes.
-    pub malformed: u64,
-    /// Datagrams from sources that are no peer's.
-    pub strangers: u64,
 }

@@ -4,14 +4,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use super::fresh::FreshSocket;
-use super::{Connect, ConnectEvent};
+use super::{Meeting, MeetingEvent};
 use crate::proto::discovery::{Discovery, DiscoveryConfig};
 use crate::proto::relayed::RelayedEvent;
 use crate::proto::rendezvous::RendezvousClient;
 use crate::proto::types::{Candidate, CandidateKind, PeerDialect, SocketIndex};
 use crate::proto::wire::{MappingReply, Message};
 
-impl Connect {
+impl Meeting {
     /// The server tells where else it can be asked about our NAT.
     pub(super) fn begin_discovery(&mut self, now: Instant, mut config: DiscoveryConfig) {
         let useful = config.server.is_ipv4() && config.alternates.ports().next().is_some();
@@ -47,7 +47,7 @@ impl Connect {
         let is_final = discovery.is_done();
         self.puncher.set_nat(now, nat, is_final);
         if is_final {
-            self.events.push_back(ConnectEvent::NatKnown(nat));
+            self.events.push_back(MeetingEvent::NatKnown(nat));
             self.profile.nat = Some(nat);
             self.publish(now);
         }
@@ -76,13 +76,13 @@ impl Connect {
         if wanted {
             self.port_mapping = Some(true);
         }
-        wanted && self.outcome.is_none()
+        wanted
     }
 
     /// Our router has opened this endpoint for us: the peers are told.
     pub fn add_mapped(&mut self, now: Instant, endpoint: SocketAddr) {
         let candidate = Candidate { kind: CandidateKind::Mapped, endpoint };
-        if self.profile.candidates.contains(&candidate) || self.outcome.is_some() {
+        if self.profile.candidates.contains(&candidate) {
             return;
         }
         self.profile.candidates.push(candidate);
@@ -103,14 +103,14 @@ impl Connect {
         while let Some(event) = self.relayed.poll_event() {
             match event {
                 RelayedEvent::Bound(peer, endpoint) => {
-                    self.events.push_back(ConnectEvent::Relayed(peer, endpoint));
+                    self.events.push_back(MeetingEvent::Relayed(peer, endpoint));
                     let candidate = Candidate { kind: CandidateKind::Relayed, endpoint };
                     self.puncher.add_peer(now, peer, PeerDialect::Native, &[candidate]);
                     self.puncher.handle_timeout(now);
                 }
                 RelayedEvent::Refused(peer, reason) => {
                     self.puncher.note_relay_refused(peer, reason);
-                    self.events.push_back(ConnectEvent::NotRelayed(peer, reason));
+                    self.events.push_back(MeetingEvent::NotRelayed(peer, reason));
                 }
             }
         }
@@ -134,7 +134,7 @@ impl Connect {
     #[must_use]
     pub fn wants_sockets(&self) -> Option<usize> {
         let fresh = self.fresh.as_ref().is_some_and(FreshSocket::is_wanted).then_some(1);
-        self.puncher.wants_sockets().or(fresh).filter(|_| self.outcome.is_none())
+        self.puncher.wants_sockets().or(fresh)
     }
 
     /// As many of the sockets that were wanted as could be opened.
