@@ -267,7 +267,7 @@ func TestServersPathsAreCheckedAtTheirEdges(t *testing.T) {
 		"any address":            {OtherAddr: netip.IPv4Unspecified()},
 		"a multicast address":    {OtherAddr: netip.MustParseAddr("224.0.0.1")},
 		"its own address":        {OtherAddr: netip.MustParseAddr("127.0.0.1")},
-		"another family":         {OtherAddr: netip.IPv6Loopback()},
+		"another family":         {OtherAddr: netip.MustParseAddr("::1")},
 		"no ports for it":        {OtherAddr: netip.MustParseAddr("127.0.0.2"), AlternatePorts: -1},
 		"an address with a zone": {OtherAddr: netip.MustParseAddr("fe80::1%lo")},
 		"negative ports":         relay(holepunch.RelayOptions{Ports: -1}),
