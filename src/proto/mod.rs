@@ -13,6 +13,7 @@
 pub mod check;
 pub mod connect;
 pub mod cookie;
+pub mod delivery;
 pub mod discovery;
 pub mod keys;
 pub mod meeting;
