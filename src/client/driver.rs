@@ -292,7 +292,10 @@ fn log_meeting(event: &MeetingEvent) {
             log::debug!(target: "holepunch::client", "registered; the server sees us at {observed}");
         }
         MeetingEvent::NatKnown(nat) => log::debug!(target: "holepunch::client", "our NAT: {nat:?}"),
-        MeetingEvent::Found(peer) => log::debug!(target: "holepunch::client", "peer {peer:?} is there"),
+        MeetingEvent::Found(peer, ..) => log::debug!(target: "holepunch::client", "peer {peer:?} is there"),
+        MeetingEvent::Reached(status) => {
+            log::debug!(target: "holepunch::client", "peer {:?} is reached", status.id);
+        }
         MeetingEvent::PlainList(len) => {
             log::debug!(target: "holepunch::client", "a plain server lists {len} peers");
         }

@@ -346,6 +346,7 @@ impl Client {
             host_candidates,
             techniques: self.techniques,
             paths: self.paths,
+            lasting: false,
         };
         let timeout = deadline.map(|deadline| deadline.saturating_duration_since(now));
         self.early.clear();

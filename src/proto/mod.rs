@@ -25,6 +25,7 @@ pub mod relayed;
 pub mod rendezvous;
 pub mod rng;
 pub mod secure;
+pub mod session;
 pub mod types;
 pub mod wire;
 

@@ -1,8 +1,10 @@
 //! Whole sessions over a simulated internet: virtual clock, every run from one printed seed.
 
+mod host;
 mod nat;
 mod net;
 mod plain_server;
+mod rooms;
 
 use std::time::Duration;
 
@@ -91,7 +93,7 @@ fn calm_network_takes_few_round_trips_and_few_datagrams() {
         let internet = two_hosts(seed, Weather::CALM, [HOME; 2], [DialectPolicy::Auto; 2], false);
         assert!(both_complete(&internet), "seed {seed}");
         for host in &internet.hosts {
-            let peer = host.connect.peers(internet.instant()).next().unwrap();
+            let peer = host.call().peers(internet.instant()).next().unwrap();
             assert!(peer.authenticated && peer.confirmed_by_peer, "seed {seed}: {peer:?}");
             assert_eq!(peer.rtt, Some(Duration::from_millis(20)), "seed {seed}");
         }
@@ -169,7 +171,7 @@ fn every_mix_of_dialects_and_servers_connects() {
             let all = internet
                 .hosts
                 .iter()
-                .all(|host| host.connect.peers(internet.instant()).any(|peer| peer.authenticated));
+                .all(|host| host.call().peers(internet.instant()).any(|peer| peer.authenticated));
             upgraded += u32::from(all);
         }
         println!("plain server {plain_server} {policies:?}: authenticated in {upgraded} of 300");
@@ -215,7 +217,7 @@ fn rooms_of_several_peers_connect_all_to_all() {
                     "{hosts} hosts seed {seed} host {host}"
                 );
                 let done = internet.hosts[host]
-                    .connect
+                    .call()
                     .peers(internet.instant())
                     .filter(|peer| peer.progress == Progress::Done)
                     .count();
@@ -254,7 +256,7 @@ fn timeouts_tell_waiting_from_punching_and_hand_back_what_was_found() {
     let internet = two_hosts(1, Weather::CALM, [random; 2], [DialectPolicy::Auto; 2], false);
     for host in 0..2 {
         assert_eq!(internet.outcome(host), Some(Outcome::TimedOutPunching));
-        assert_eq!(internet.hosts[host].connect.peers(internet.instant()).count(), 1);
+        assert_eq!(internet.hosts[host].call().peers(internet.instant()).count(), 1);
     }
 
     // The same for the one whose peer gave up first.
@@ -266,7 +268,7 @@ fn timeouts_tell_waiting_from_punching_and_hand_back_what_was_found() {
     }
     internet.run(LONG);
     assert_eq!(internet.outcome(1), Some(Outcome::TimedOutPunching));
-    assert_eq!(internet.hosts[1].connect.peers(internet.instant()).count(), 1);
+    assert_eq!(internet.hosts[1].call().peers(internet.instant()).count(), 1);
 }
 
 #[test]
@@ -338,14 +340,14 @@ fn a_stranger_on_the_path_can_neither_open_nor_block_a_hole() {
             assert!(both_complete(&internet), "{policy:?} seed {seed}: {}", internet.ended());
             for (number, host) in internet.hosts.iter().enumerate() {
                 let peers: Vec<_> = host
-                    .connect
+                    .call()
                     .peers(internet.instant())
                     .filter(|peer| peer.progress == Progress::Done)
                     .collect();
                 let other = internet.hosts[1 - number].inside;
                 let only = matches!(&peers[..], [peer] if peer.authenticated && peer.endpoint == other);
                 assert!(only, "{policy:?} seed {seed}: {peers:?}");
-                let counters = host.connect.counters();
+                let counters = host.call().counters();
                 for (sum, count) in sums.iter_mut().zip([
                     counters.punch.forged,
                     counters.punch.replayed,

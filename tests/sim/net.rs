@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use holepunch::proto::rendezvous::{Gate, Shard, ShardConfig, Verdict};
+use holepunch::proto::session::{Session, SessionConfig};
 use holepunch::proto::wire::codec::Writer;
 use holepunch::proto::wire::{Alternates, FilterReply};
 use holepunch::proto::{
@@ -13,6 +14,7 @@ use holepunch::proto::{
     SocketIndex, Techniques, Transmit,
 };
 
+use crate::host::{Host, Machine};
 use crate::nat::{Filtering, Mapping, Nat};
 use crate::plain_server::PlainServer;
 
@@ -49,20 +51,6 @@ pub enum Server {
     Plain(PlainServer),
 }
 
-/// One host that calls `connect`.
-pub struct Host {
-    pub connect: Connect,
-    pub inside: SocketAddr,
-    pub nat: Option<usize>,
-    /// When and how its call ended.
-    pub ended: Option<(Duration, Outcome)>,
-    starts: Duration,
-    config: Option<ConnectConfig>,
-    /// How many it has opened so far; they are on consecutive ports.
-    pub sockets: u16,
-    pub closed: HashSet<u16>,
-}
-
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Happening {
     Arrival { from: SocketAddr, to: SocketAddr, payload: Vec<u8> },
@@ -79,6 +67,7 @@ pub struct Internet {
     /// Datagrams that arrived at hosts, from whom: what a stranger could record.
     pub seen: Vec<(SocketAddr, SocketAddr, Vec<u8>)>,
     pub record: bool,
+    pub server_is_down: bool,
     /// A stranger on the path sees every datagram and sends this many of his own for each.
     pub attack: u32,
     /// Whether he forges the server's address, too. `DialectPolicy::Auto` can then be talked into showing its ID.
@@ -88,6 +77,7 @@ pub struct Internet {
     /// Datagrams sent by hosts.
     pub sent: u64,
     nats: Vec<Nat>,
+    sites: u8,
     queue: BinaryHeap<Reverse<(Duration, u64, Happening)>>,
     woken: HashSet<Duration>,
     counter: u64,
@@ -128,11 +118,13 @@ impl Internet {
             hosts: Vec::new(),
             seen: Vec::new(),
             record: false,
+            server_is_down: false,
             attack: 0,
             forge_server: false,
             attack_budget: 5000,
             sent: 0,
             nats: Vec::new(),
+            sites: 0,
             queue: BinaryHeap::new(),
             woken: HashSet::new(),
             counter: 0,
@@ -162,37 +154,84 @@ impl Internet {
             host_candidates: Vec::new(),
             techniques: Techniques::default(),
             paths: PathPolicy::default(),
+            lasting: false,
         };
         ConnectConfig { meeting, timeout: Some(Duration::from_secs(40)) }
     }
 
     /// Adds a host of its own site that calls `connect` at `starts`.
     pub fn add_host(&mut self, access: Access, starts: Duration, mut config: ConnectConfig) -> usize {
-        let number = self.hosts.len() as u8 + 1;
-        let (inside, nat) = match access {
+        let (inside, nat) = self.place(access);
+        config.meeting.host_candidates = vec![inside];
+        let seed = self.rng.bytes();
+        let machine = Machine::Call(Box::new(Connect::new(config.clone(), seed, self.base + starts)));
+        self.add(Host { config: Some(config), ..Host::new(machine, inside, nat, starts) })
+    }
+
+    /// Adds a host of its own site that joins a room at `starts`; its identity is made of its number.
+    pub fn add_room(&mut self, access: Access, starts: Duration, id: &[u8]) -> usize {
+        let (inside, nat) = self.place(access);
+        let mut meeting = Self::config(id, usize::MAX, DialectPolicy::Native).meeting;
+        meeting.host_candidates = vec![inside];
+        meeting.lasting = true;
+        let identity = [self.hosts.len() as u8 + 1; 32];
+        let config = SessionConfig { meeting, identity, pinned: Vec::new(), delivery: Default::default() };
+        let seed = self.rng.bytes();
+        let machine = Machine::Room(Box::new(Session::new(config, seed, self.base + starts)));
+        self.add(Host::new(machine, inside, nat, starts))
+    }
+
+    fn add(&mut self, host: Host) -> usize {
+        self.wake_at(host.starts);
+        self.hosts.push(host);
+        self.hosts.len() - 1
+    }
+
+    /// Addresses of a site's own.
+    fn place(&mut self, access: Access) -> (SocketAddr, Option<usize>) {
+        self.sites += 1;
+        let number = self.sites;
+        match access {
             Access::Open => (SocketAddr::from(([198, 51, 100, number], 7000)), None),
             Access::Nat(mapping, filtering) => {
                 let outside = IpAddr::from([198, 51, 100, number]);
                 self.nats.push(Nat::new(outside, mapping, filtering));
                 (SocketAddr::from(([192, 168, number, 2], 7000)), Some(self.nats.len() - 1))
             }
-        };
-        config.meeting.host_candidates = vec![inside];
-        let seed = self.rng.bytes();
-        let connect = Connect::new(config.clone(), seed, self.base + starts);
-        let (sockets, closed) = (1, HashSet::new());
-        self.hosts.push(Host {
-            connect,
-            inside,
-            nat,
-            ended: None,
-            starts,
-            config: Some(config),
-            sockets,
-            closed,
-        });
-        self.wake_at(starts);
-        self.hosts.len() - 1
+        }
+    }
+
+    /// Carries a host that is in a room to another site, which it notices.
+    pub fn carry(&mut self, host: usize, access: Access) {
+        let (inside, nat) = self.place(access);
+        (self.hosts[host].inside, self.hosts[host].nat) = (inside, nat);
+        let now = self.instant();
+        self.hosts[host].room().change_network(now, &[inside]);
+        self.drain_host(host);
+    }
+
+    /// Ends a host without a word.
+    pub fn kill(&mut self, host: usize) {
+        self.hosts[host].ended = Some((self.now, Outcome::Complete));
+    }
+
+    /// Does something with a host's room.
+    pub fn in_room<T>(&mut self, host: usize, act: impl FnOnce(&mut Session, Instant) -> T) -> T {
+        let now = self.instant();
+        let result = act(self.hosts[host].room(), now);
+        self.drain_host(host);
+        result
+    }
+
+    /// Stops the server, or starts one that knows nobody.
+    pub fn set_server_down(&mut self, down: bool) {
+        self.server_is_down = down;
+        if let (Server::Native(native), false) = (&mut self.server, down) {
+            let mut rng = self.rng.fork();
+            let alternates = Alternates::new(&ALTERNATE_PORTS, Some((OTHER_ADDRESS, SERVER.port()).into()));
+            let gate = Gate::new(DialectPolicy::Auto, alternates, &mut rng, self.base + self.now);
+            **native = (gate, Shard::new(ShardConfig::default(), rng.fork()));
+        }
     }
 
     /// Has a host whose call ended call again, for the one peer at this endpoint.
@@ -203,7 +242,7 @@ impl Internet {
         config.meeting.wanted = 1;
         config.timeout = Some(Duration::from_secs(40));
         let seed = self.rng.bytes();
-        self.hosts[host].connect = Connect::new(config, seed, self.instant());
+        self.hosts[host].machine = Machine::Call(Box::new(Connect::new(config, seed, self.instant())));
         self.hosts[host].ended = None;
         self.wake_at(self.now);
     }
@@ -290,6 +329,9 @@ impl Internet {
     fn arrive(&mut self, from: SocketAddr, to: SocketAddr, payload: &[u8]) {
         let now = self.instant();
         if to == SERVER {
+            if self.server_is_down {
+                return;
+            }
             return self.arrive_at_server(from, payload);
         }
         if to.ip() == SERVER.ip() || to.ip() == OTHER_ADDRESS {
@@ -309,7 +351,7 @@ impl Internet {
             self.seen.push((from, to, payload.to_vec()));
         }
         if self.hosts[host].ended.is_none() && self.hosts[host].starts <= self.now {
-            self.hosts[host].connect.handle_datagram(now, SocketIndex(socket), from, payload);
+            self.hosts[host].machine.handle_datagram(now, SocketIndex(socket), from, payload);
             self.drain_host(host);
         }
     }
@@ -382,29 +424,43 @@ impl Internet {
         for (to, payload) in out {
             self.send(SERVER, to, &payload);
         }
-        if let Some(at) = wake {
+        if let Some(at) = wake.filter(|_| !self.server_is_down) {
             self.wake_at(at.saturating_duration_since(self.base));
         }
     }
 
     fn drain_host(&mut self, host: usize) {
-        while let Some(wanted) = self.hosts[host].connect.wants_sockets() {
+        while let Some(wanted) = self.hosts[host].machine.wants_sockets() {
             let first = self.hosts[host].sockets;
             self.hosts[host].sockets += wanted as u16;
             let opened: Vec<_> = (first..first + wanted as u16).map(SocketIndex).collect();
             let now = self.instant();
-            self.hosts[host].connect.give_sockets(now, &opened);
+            self.hosts[host].machine.give_sockets(now, &opened);
         }
-        while let Some(transmit) = self.hosts[host].connect.poll_transmit() {
+        while let Some(transmit) = self.hosts[host].machine.poll_transmit() {
             self.send_from_host(host, &transmit);
         }
-        while let Some(released) = self.hosts[host].connect.poll_released() {
+        while let Some(released) = self.hosts[host].machine.poll_released() {
             assert!(self.hosts[host].closed.insert(released.0), "closed once");
         }
-        while self.hosts[host].connect.poll_event().is_some() {}
-        if let Some(outcome) = self.hosts[host].connect.outcome() {
-            self.hosts[host].ended.get_or_insert((self.now, outcome));
-        } else if let Some(at) = self.hosts[host].connect.poll_timeout() {
+        let (now, instant) = (self.now, self.instant());
+        let Host { machine, told, ended, .. } = &mut self.hosts[host];
+        match machine {
+            Machine::Call(call) => {
+                while call.poll_event().is_some() {}
+                *ended = ended.or(call.outcome().map(|outcome| (now, outcome)));
+            }
+            Machine::Room(room) => {
+                told.extend(std::iter::from_fn(|| room.poll_event(instant)).map(|event| (now, event)));
+            }
+        }
+        while let Some(transmit) = self.hosts[host].machine.poll_transmit() {
+            self.send_from_host(host, &transmit);
+        }
+        if self.hosts[host].ended.is_some() {
+            return;
+        }
+        if let Some(at) = self.hosts[host].machine.poll_timeout() {
             self.wake_at(at.saturating_duration_since(self.base));
         }
     }
@@ -436,13 +492,13 @@ impl Internet {
         self.woken.remove(&self.now);
         for host in 0..self.hosts.len() {
             if self.hosts[host].starts <= self.now && self.hosts[host].ended.is_none() {
-                self.hosts[host].connect.handle_timeout(now);
-                let next = self.hosts[host].connect.poll_timeout();
+                self.hosts[host].machine.handle_timeout(now);
+                let next = self.hosts[host].machine.poll_timeout();
                 assert!(next.is_none_or(|next| next > now), "all that was due has been done");
                 self.drain_host(host);
             }
         }
-        if let Server::Native(native) = &mut self.server {
+        if let (Server::Native(native), false) = (&mut self.server, self.server_is_down) {
             native.1.handle_timeout(now);
             assert!(native.1.poll_timeout().is_none_or(|next| next > now), "all that was due has been done");
         }
@@ -452,8 +508,7 @@ impl Internet {
     /// When and how each host's call ended, and what it knew of its peers: for messages of failed tests.
     pub fn ended(&self) -> String {
         let now = self.instant();
-        let of =
-            |host: &Host| format!("{:?} {:?}; ", host.ended, host.connect.peers(now).collect::<Vec<_>>());
+        let of = |host: &Host| format!("{:?} {:?}; ", host.ended, host.call().peers(now).collect::<Vec<_>>());
         self.hosts.iter().map(of).collect()
     }
 

@@ -103,6 +103,8 @@ impl Connect {
                 MeetingEvent::ForeignDialect => self.note_no_service(now, Outcome::DialectMismatch),
                 MeetingEvent::Refused(RefusedReason::DialectRefused) => self.finish(Outcome::DialectMismatch),
                 MeetingEvent::Refused(reason) => self.finish(Outcome::ServerRefused(reason)),
+                // The outcome follows from all of them together.
+                MeetingEvent::Reached(_) => {}
                 other => self.events.push_back(ConnectEvent::Meeting(other)),
             }
         }

@@ -26,6 +26,7 @@ use crate::proto::{Rng, SessionKeys};
 /// One session's peers, and the ways to them.
 #[derive(Debug)]
 pub struct Meeting {
+    local: PeerId,
     policy: DialectPolicy,
     rendezvous: Option<RendezvousClient>,
     puncher: Puncher,
@@ -61,6 +62,7 @@ impl Meeting {
             techniques: config.techniques,
             // Without a server nobody forwards.
             paths: if config.servers.is_empty() { PathPolicy::DirectOnly } else { config.paths },
+            lasting: config.lasting,
             safe_ttl: None,
         };
         let mut puncher = Puncher::new(punch, rng.fork());
@@ -93,6 +95,7 @@ impl Meeting {
             RendezvousClient::new(socket_config, &mut rng, now)
         });
         Self {
+            local,
             policy: config.policy,
             rendezvous,
             puncher,
@@ -113,6 +116,35 @@ impl Meeting {
     /// Every peer that is known, in the order in which they became known; then those that left without being reached.
     pub fn peers(&self, now: Instant) -> impl Iterator<Item = PeerStatus> {
         self.puncher.peers(now).chain(self.puncher.unreached().iter().cloned())
+    }
+
+    /// Our own name.
+    pub fn local(&self) -> PeerId {
+        self.local
+    }
+
+    /// Opens a peer's hole anew: the agreed one does not work any more, or another may.
+    pub fn reopen(&mut self, now: Instant, peer: PeerId) {
+        self.puncher.reopen(now, peer);
+    }
+
+    /// Knows nothing more of a peer.
+    pub fn remove(&mut self, peer: PeerId) {
+        self.puncher.remove(peer);
+        self.relayed.remove(peer);
+    }
+
+    /// Since when the server has not answered what it was asked.
+    pub fn server_silent_since(&self) -> Option<Instant> {
+        self.rendezvous.as_ref().and_then(RendezvousClient::unanswered_since)
+    }
+
+    /// This host's addresses have changed: the server and the peers are told at once.
+    pub fn change_network(&mut self, now: Instant, host_candidates: &[SocketAddr]) {
+        self.profile.candidates.clear();
+        let host = |endpoint: &SocketAddr| Candidate { kind: CandidateKind::Host, endpoint: *endpoint };
+        self.profile.candidates.extend(host_candidates.iter().map(host));
+        self.publish(now);
     }
 
     /// How many of the peers that are there have got at least so far.
@@ -163,6 +195,7 @@ impl Meeting {
         if disposition == Disposition::Stranger {
             self.counters.strangers += 1;
         }
+        self.note_reached(now);
         disposition
     }
 
@@ -218,8 +251,8 @@ impl Meeting {
                 }
                 RendezvousEvent::RelayRefused { peer, reason } => self.relayed.handle_refused(peer, reason),
                 RendezvousEvent::Joined { peer, dialect, candidates, nat, relay_only } => {
-                    self.events.push_back(MeetingEvent::Found(peer));
                     self.puncher.add_peer(now, peer, dialect, &candidates);
+                    self.events.push_back(MeetingEvent::Found(peer, dialect, candidates));
                     self.puncher.set_peer_says(peer, nat, relay_only);
                 }
                 RendezvousEvent::Hinted { peer, endpoint, early } if self.paths != PathPolicy::RelayOnly => {
@@ -262,6 +295,13 @@ impl Meeting {
         self.puncher.handle_timeout(now);
         self.look_for_spoiled(now);
         self.relay(now);
+        self.note_reached(now);
+    }
+
+    fn note_reached(&mut self, now: Instant) {
+        while let Some(status) = self.puncher.poll_reached(now) {
+            self.events.push_back(MeetingEvent::Reached(status));
+        }
     }
 
     /// Says goodbye to the server, so that the others are told at once.

@@ -54,7 +54,7 @@ impl Meeting {
     }
 
     /// Has the server tell the peers what is new about us.
-    fn publish(&mut self, now: Instant) {
+    pub(super) fn publish(&mut self, now: Instant) {
         if let Some(rendezvous) = &mut self.rendezvous {
             rendezvous.set_profile(now, self.profile.clone());
             rendezvous.handle_timeout(now);

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::proto::punch::{PeerStatus, PunchCounters};
-use crate::proto::types::{DialectPolicy, LocalSockets, PathPolicy, PeerId, Techniques};
+use crate::proto::types::{
+    Candidate, DialectPolicy, LocalSockets, PathPolicy, PeerDialect, PeerId, Techniques,
+};
 use crate::proto::wire::{LeaveReason, RefusedReason, RelayRefusal};
 use crate::proto::{NatBehaviour, SessionId};
 
@@ -35,6 +37,8 @@ pub struct MeetingConfig {
     pub techniques: Techniques,
     /// Which paths are good enough.
     pub paths: PathPolicy,
+    /// Whether it may last for days, and somebody else keeps the holes alive.
+    pub lasting: bool,
 }
 
 /// What happened.
@@ -44,8 +48,10 @@ pub enum MeetingEvent {
     Registered(SocketAddr),
     /// What our NAT does has been found out.
     NatKnown(NatBehaviour),
-    /// A peer became known.
-    Found(PeerId),
+    /// A peer became known, or more is known of it: the dialect that it has registered in, and where it may be reached.
+    Found(PeerId, PeerDialect, Vec<Candidate>),
+    /// A peer's hole was agreed upon: for the first time, or again.
+    Reached(PeerStatus),
     /// A plain server's list.
     PlainList(usize),
     /// The server forwards between us and a peer, from that endpoint.

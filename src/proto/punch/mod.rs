@@ -65,6 +65,8 @@ pub struct PunchConfig {
     pub techniques: Techniques,
     /// Which paths are good enough.
     pub paths: PathPolicy,
+    /// Whether somebody else keeps agreed paths alive, and probing in vain becomes rare after a while: it may go on for days.
+    pub lasting: bool,
     /// Which TTL passes our own NATs and no more, once that is known.
     pub safe_ttl: Option<u8>,
 }
@@ -72,7 +74,8 @@ pub struct PunchConfig {
 impl PunchConfig {
     fn side(&self, tempo: Tempo) -> Local<'_> {
         let low_ttl = self.techniques.low_ttl && tempo == Tempo::Native;
-        Local { id: self.local, key: &self.key, retry: self.retry, tempo, low_ttl, safe_ttl: self.safe_ttl }
+        let (id, key, retry) = (self.local, &self.key, self.retry);
+        Local { id, key, retry, tempo, low_ttl, safe_ttl: self.safe_ttl, lasting: self.lasting }
     }
 }
 
@@ -110,6 +113,8 @@ pub struct Puncher {
     spares: Vec<SocketIndex>,
     /// Those of them that are of no more use.
     released: Vec<SocketIndex>,
+    /// Whose hole was agreed upon of late.
+    reached: VecDeque<PeerId>,
 }
 
 impl Puncher {
@@ -127,6 +132,7 @@ impl Puncher {
             hard: None,
             spares: Vec::new(),
             released: Vec::new(),
+            reached: VecDeque::new(),
         }
     }
 
@@ -483,6 +489,9 @@ impl Puncher {
                 let held_until = opener.max(soft_until(&self.nat, peer.nat, peer.known_since));
                 native.paths.iter_mut().for_each(|path| path.soft_until = held_until);
                 native.handle_timeout(now, &self.config.side(tempo), limit, &mut self.transmits);
+                if native.take_reached() {
+                    self.reached.push_back(native.id);
+                }
             }
             if let Some((socket, endpoint, plain)) = &mut peer.plain
                 && let Some(signal) = plain.handle_timeout(now, self.config.retry)
@@ -491,6 +500,36 @@ impl Puncher {
             }
         }
         self.counters.sent += (self.transmits.len() - before) as u64;
+    }
+
+    /// The next peer whose hole was agreed upon; to be asked for after every call that takes `&mut self`.
+    #[must_use]
+    pub fn poll_reached(&mut self, now: Instant) -> Option<PeerStatus> {
+        while let Some(id) = self.reached.pop_front() {
+            if let Some(position) = self.position_by_id(id) {
+                let peer = &self.peers[position];
+                return Some(peer.status(now, self.report(peer, now)));
+            }
+        }
+        None
+    }
+
+    /// Opens a peer's hole anew: the agreed one does not work any more, or another may.
+    pub fn reopen(&mut self, now: Instant, id: PeerId) {
+        if let Some(position) = self.position_by_id(id) {
+            let peer = &mut self.peers[position];
+            peer.known_since = now;
+            (peer.rest_until, peer.relay_asked, peer.relay_refused) = (None, false, None);
+            peer.native.iter_mut().for_each(|native| native.reopen(now));
+            self.handle_timeout(now);
+        }
+    }
+
+    /// Knows nothing more of a peer.
+    pub fn remove(&mut self, id: PeerId) {
+        if let Some(position) = self.position_by_id(id) {
+            self.peers.remove(position);
+        }
     }
 
     /// Every peer, in the order in which they became known.

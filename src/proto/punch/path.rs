@@ -139,6 +139,12 @@ impl Path {
         }
     }
 
+    /// Forgets that the path has ever worked.
+    pub fn reopen(&mut self, now: Instant) {
+        let (socket, remote, kind, traffic) = (self.socket, self.remote, self.kind, self.traffic);
+        *self = Self { traffic, ..Self::new(socket, remote, kind, self.transaction, now) };
+    }
+
     /// Starts the schedule again from its dense beginning.
     pub fn restart(&mut self, now: Instant) {
         self.sent = 0;

@@ -44,6 +44,15 @@ pub struct Local<'a> {
     pub low_ttl: bool,
     /// Which TTL passes our own NATs and no more, where that is known.
     pub safe_ttl: Option<u8>,
+    /// See [`super::PunchConfig::lasting`].
+    pub lasting: bool,
+}
+
+impl Local<'_> {
+    /// When an agreed path is to be probed again.
+    fn keep_alive(&self, now: Instant) -> Option<Instant> {
+        (!self.lasting).then(|| now + KEEP_ALIVE)
+    }
 }
 
 /// What one probe carries beside what its path says.
@@ -77,6 +86,8 @@ pub struct NativePunch {
     sequence: u32,
     replay: ReplayWindow,
     gone: Option<Instant>,
+    /// A path was agreed upon, and nobody was told yet.
+    reached: bool,
 }
 
 impl NativePunch {
@@ -90,6 +101,7 @@ impl NativePunch {
             sequence: 0,
             replay: ReplayWindow::default(),
             gone: None,
+            reached: false,
         }
     }
 
@@ -131,6 +143,19 @@ impl NativePunch {
             path.restart(now);
             path.soft = if anew { 0 } else { path.soft };
         }
+    }
+
+    /// Begins anew, over all paths that are known: the agreed one does not work any more. What was seen of the peer's numbers
+    /// stays seen.
+    pub fn reopen(&mut self, now: Instant) {
+        self.phase = Phase::Probing;
+        self.gone = None;
+        self.paths.iter_mut().for_each(|path| path.reopen(now));
+    }
+
+    /// Whether a path has been agreed upon since this was asked last.
+    pub fn take_reached(&mut self) -> bool {
+        std::mem::take(&mut self.reached)
     }
 
     /// Whether an authenticated probe of the peer's came.
@@ -266,8 +291,9 @@ impl NativePunch {
             agreed.or_else(|| outlasted.then(|| nominated.or(self.best_confirmed())).flatten())
         {
             self.phase = Phase::Done { path, confirmed_by_peer: agreed.is_some() };
+            self.reached = true;
             self.paths.iter_mut().for_each(|path| path.next = None);
-            self.paths[path].next = Some(now + KEEP_ALIVE);
+            self.paths[path].next = local.keep_alive(now);
             for _ in 0..copies {
                 self.last_word(local, path, out);
             }
@@ -318,7 +344,7 @@ impl NativePunch {
             }
             self.request(now, local, index, out);
             if matches!(self.phase, Phase::Done { .. }) {
-                self.paths[index].next = Some(now + KEEP_ALIVE);
+                self.paths[index].next = local.keep_alive(now);
             }
         }
     }
@@ -363,7 +389,10 @@ impl NativePunch {
         let path = &mut self.paths[index];
         match ttl {
             Some(_) => path.note_soft_request(now, sequence),
-            None => path.note_request(now, sequence, |sent| local.tempo.pause(sent, local.retry)),
+            None => path.note_request(now, sequence, |sent| match local.lasting {
+                true => local.tempo.lasting_pause(sent, local.retry),
+                false => local.tempo.pause(sent, local.retry),
+            }),
         };
     }
 

@@ -29,6 +29,16 @@ impl Tempo {
         let index = sent.max(1) as usize - 1;
         pauses.get(index).map_or(longest, |ms| Duration::from_millis((*ms).into()).min(longest))
     }
+
+    /// The same for one that may be probed for days: ten times as long after some ten seconds, a hundred times after some minutes.
+    pub fn lasting_pause(self, sent: u32, retry: Duration) -> Duration {
+        self.pause(sent, retry)
+            * match sent {
+                0..=100 => 1,
+                101..=300 => 10,
+                _ => 100,
+            }
+    }
 }
 
 #[cfg(test)]
@@ -43,6 +53,13 @@ mod tests {
         assert!(pauses.is_sorted());
         assert_eq!(pauses[12..], [retry; 2]);
         assert_eq!(Tempo::Native.pause(9, Duration::from_millis(7)), Duration::from_millis(7));
+    }
+
+    #[test]
+    fn lasting_probing_becomes_rare() {
+        let retry = Duration::from_millis(100);
+        let pauses = [1, 100, 101, 300, 301].map(|sent| Tempo::Native.lasting_pause(sent, retry).as_millis());
+        assert_eq!(pauses, [4, 100, 1000, 1000, 10_000]);
     }
 
     #[test]

@@ -76,6 +76,8 @@ pub struct RendezvousClient {
     started: Instant,
     /// From the first request to the first answer.
     first_rtt: Duration,
+    /// Since when a request has been without any answer.
+    unanswered: Option<Instant>,
     other_family: Option<OtherFamily>,
     /// Who answered a registration in the plain dialect.
     plain_answered: Option<usize>,
@@ -104,6 +106,7 @@ impl RendezvousClient {
             chosen: None,
             started: now,
             first_rtt: Duration::ZERO,
+            unanswered: None,
             other_family: None,
             plain_answered: None,
             native_server: false,
@@ -160,6 +163,11 @@ impl RendezvousClient {
         self.dropped + self.roster.dropped()
     }
 
+    /// Since when the server has not answered what it was asked.
+    pub fn unanswered_since(&self) -> Option<Instant> {
+        self.unanswered
+    }
+
     /// Takes a datagram that came from one of the server's addresses.
     pub fn handle_datagram(
         &mut self,
@@ -213,6 +221,7 @@ impl RendezvousClient {
         if token != self.token || sequence.is_some_and(|sequence| sequence == 0 || sequence > self.sequence) {
             return false;
         }
+        self.unanswered = None;
         if self.chosen.replace(server).is_none() {
             let servers: Vec<_> = self.config.servers.iter().map(|(_, address)| *address).collect();
             self.other_family = OtherFamily::of(&servers, server, now, self.config.retry);
@@ -410,6 +419,7 @@ impl RendezvousClient {
                 self.sequence += u32::from(*attempts == 0);
                 *attempts = attempts.saturating_add(1);
                 *next = now + wait;
+                self.unanswered.get_or_insert(now);
                 self.send_register();
             }
             State::Registered { heartbeat, expiry, heard, next, awaited, .. } => {
@@ -423,6 +433,7 @@ impl RendezvousClient {
                     return self.handle_timeout(now);
                 }
                 *awaited = true;
+                self.unanswered.get_or_insert(now);
                 *next = now + self.config.retry;
                 self.send_presence(true);
             }

@@ -111,11 +111,10 @@ struct Ended {
 }
 
 /// One peer's channel.
-#[derive(Debug)]
 pub struct Channel {
     parties: Parties,
-    /// The only key that the peer may hold: a pinned one, or the one that it has shown first.
-    expected: Option<PublicKey>,
+    /// The only keys that the peer may hold: the pinned ones, or the one that it has shown first. Empty: any.
+    allowed: Vec<PublicKey>,
     rng: Rng,
     /// Ours, waiting for the answer.
     begun: Option<Begun>,
@@ -132,12 +131,18 @@ pub struct Channel {
     counters: ChannelCounters,
 }
 
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Channel({:?}, {:?})", self.parties, self.transports)
+    }
+}
+
 impl Channel {
-    /// Begins, if that is our part, at `now`. `pinned` is the only key that the peer may hold, if the caller knows it.
-    pub fn new(parties: Parties, pinned: Option<PublicKey>, rng: Rng, now: Instant) -> Self {
+    /// Begins, if that is our part, at `now`. `pinned` are the only keys that the peer may hold; none: any.
+    pub fn new(parties: Parties, pinned: &[PublicKey], rng: Rng, now: Instant) -> Self {
         let mut channel = Self {
             parties,
-            expected: pinned,
+            allowed: pinned.to_vec(),
             rng,
             begun: None,
             answered: VecDeque::new(),
@@ -280,13 +285,13 @@ impl Channel {
     /// Takes new keys into use, unless the peer holds a wrong one.
     fn agree(&mut self, now: Instant, handshake: Handshake, local_index: u32, remote_index: u32) -> bool {
         let Some(agreed) = handshake.finish() else { return false };
-        if self.expected.is_some_and(|expected| expected != agreed.remote) {
+        if !self.allowed.is_empty() && !self.allowed.contains(&agreed.remote) {
             if !std::mem::replace(&mut self.wrong_key, true) {
                 self.events.push_back(ChannelEvent::WrongKey(agreed.remote));
             }
             return false;
         }
-        self.expected = Some(agreed.remote);
+        self.allowed = vec![agreed.remote];
         let first = self.transports.is_empty();
         let transport = Transport::new(agreed.keys, local_index, remote_index, now);
         self.transports.retain(|former| former.local_index != local_index);

@@ -46,8 +46,8 @@ impl Pair {
         let (now, mut rng) = (Instant::now(), Rng::new([seed; 32]));
         let [first, second] = parties;
         let ends = [
-            Channel::new(first, pinned[0], rng.fork(), now),
-            Channel::new(second, pinned[1], rng.fork(), now),
+            Channel::new(first, pinned[0].as_slice(), rng.fork(), now),
+            Channel::new(second, pinned[1].as_slice(), rng.fork(), now),
         ];
         let (on_the_way, recorded) = (Vec::new(), Vec::new());
         Self { ends, now, rng, loss, on_the_way, recorded, opened: [Vec::new(), Vec::new()] }

@@ -1,0 +1,225 @@
+//! One member of a room: its path, its channel, and what is said over it.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::types::{Departure, PeerPath, SessionEvent};
+use crate::proto::delivery::{Delivery, DeliveryConfig};
+use crate::proto::secure::Channel;
+use crate::proto::types::{PeerId, Transmit};
+
+/// First byte of what is said beside messages.
+const PING: u8 = 0x01;
+const PONG: u8 = 0x02;
+const BYE: u8 = 0x03;
+
+/// After so much silence a peer is asked whether it is there, which also keeps the NATs' mappings.
+const IDLE: Duration = Duration::from_secs(10);
+/// And sooner while something is being sent to it.
+const IDLE_WHILE_SENDING: Duration = Duration::from_secs(1);
+/// Pauses between the questions, the last one for ever.
+const PING_PAUSES: [Duration; 4] = [
+    Duration::from_millis(200),
+    Duration::from_millis(300),
+    Duration::from_millis(500),
+    Duration::from_millis(1000),
+];
+/// After so much silence from the first question on another path is looked for.
+pub(super) const PATH_PATIENCE: Duration = Duration::from_secs(1);
+/// And after so much in all the peer counts as unreachable. RFC 7675 allows 30 s.
+const CONSENT: Duration = Duration::from_secs(15);
+/// How long one that the server has given up may take to say that it is there.
+pub(super) const DOUBT: Duration = Duration::from_millis(800);
+/// Copies of a goodbye.
+const BYE_COPIES: usize = 3;
+/// A datagram from another endpoint moves the path there once the present one has been silent for so long.
+const ROAMING_PATIENCE: Duration = Duration::from_millis(400);
+
+#[derive(Debug)]
+pub(super) struct Member {
+    pub id: PeerId,
+    pub path: Option<PeerPath>,
+    pub channel: Option<Channel>,
+    pub delivery: Delivery,
+    /// Whether messages have flowed.
+    told_connected: bool,
+    /// It was told that it cannot be reached; it is looked for all the same.
+    pub given_up: bool,
+    /// The server does not list it any more.
+    pub unlisted_since: Option<Instant>,
+    /// When something authentic came from it, and over its path.
+    pub heard: Instant,
+    path_heard: Instant,
+    /// The question that is open: since when, how often asked, when again.
+    asked: Option<(Instant, usize, Instant)>,
+    nonce: u64,
+    nonce_sent: Instant,
+    pub reopened: Option<Instant>,
+    pub departure: Option<Departure>,
+    outgoing: Vec<Vec<u8>>,
+}
+
+impl Member {
+    pub fn new(id: PeerId, config: DeliveryConfig, now: Instant) -> Self {
+        Self {
+            id,
+            path: None,
+            channel: None,
+            delivery: Delivery::new(config, now),
+            told_connected: false,
+            given_up: false,
+            unlisted_since: None,
+            heard: now,
+            path_heard: now,
+            asked: None,
+            nonce: 0,
+            nonce_sent: now,
+            reopened: None,
+            departure: None,
+            outgoing: Vec::new(),
+        }
+    }
+
+    /// Whether sealed datagrams can be sent to it.
+    pub fn is_connected(&self) -> bool {
+        self.path.is_some() && self.channel.as_ref().is_some_and(Channel::is_established)
+    }
+
+    /// Messages flow from now on.
+    pub fn note_connected(&mut self, now: Instant) {
+        self.told_connected = true;
+        self.heard = now;
+    }
+
+    /// Notes that something authentic has come over `path`.
+    pub fn note_heard(&mut self, now: Instant, over: PeerPath, events: &mut VecDeque<SessionEvent>) {
+        self.heard = now;
+        self.asked = None;
+        self.reopened = None;
+        let Some(path) = &mut self.path else { return };
+        if (path.socket, path.endpoint) == (over.socket, over.endpoint) {
+            self.path_heard = now;
+        } else if now >= self.path_heard + ROAMING_PATIENCE {
+            // The peer has moved, or its NAT has.
+            self.set_path(now, over, events);
+        }
+    }
+
+    /// Uses another path from now on.
+    pub fn set_path(&mut self, now: Instant, path: PeerPath, events: &mut VecDeque<SessionEvent>) {
+        let moved = self.path.is_some_and(|old| (old.socket, old.endpoint) != (path.socket, path.endpoint));
+        self.path = Some(path);
+        self.path_heard = now;
+        if moved && self.told_connected {
+            events.push_back(SessionEvent::PathChanged(self.id, path));
+        }
+    }
+
+    /// Asks at once whether the peer is there.
+    pub fn ask(&mut self, now: Instant) {
+        if self.asked.is_none() {
+            self.asked = Some((now, 0, now));
+        }
+    }
+
+    /// Since when the peer has not answered.
+    pub fn unanswered_since(&self) -> Option<Instant> {
+        self.asked.map(|(since, ..)| since)
+    }
+
+    /// Takes what was said beside messages.
+    pub fn handle_frame(&mut self, now: Instant, frame: &[u8]) {
+        match frame {
+            [PING, nonce @ ..] if nonce.len() == 8 => {
+                let pong = [&[PONG], nonce].concat();
+                self.say(now, &pong);
+            }
+            [PONG, nonce @ ..] if *nonce == self.nonce.to_be_bytes() => {
+                let rtt = now.saturating_duration_since(self.nonce_sent);
+                if let Some(path) = &mut self.path {
+                    path.rtt = Some(rtt);
+                }
+            }
+            [BYE] => self.departure = Some(Departure::Goodbye),
+            _ if Delivery::is_frame(frame) => self.delivery.handle_frame(now, frame),
+            // A later version's.
+            _ => {}
+        }
+    }
+
+    /// What is due at `now`: questions, and what delivery has to say. `false` if the peer has been silent for too long.
+    pub fn handle_timeout(&mut self, now: Instant) -> bool {
+        if let Some(channel) = &mut self.channel {
+            channel.handle_timeout(now);
+        }
+        if !self.is_connected() {
+            // Who was never reached is given up as late as who falls silent, and once.
+            return self.given_up || now < self.heard + CONSENT;
+        }
+        let sending = self.delivery.undelivered().next().is_some();
+        let idle = if sending { IDLE_WHILE_SENDING } else { IDLE };
+        if now >= self.heard + idle {
+            self.ask(now);
+        }
+        if let Some((_, times, next)) = &mut self.asked
+            && now >= *next
+        {
+            *next = now + PING_PAUSES[(*times).min(PING_PAUSES.len() - 1)];
+            *times += 1;
+            self.nonce = self.nonce.wrapping_add(1);
+            self.nonce_sent = now;
+            let ping = [&[PING][..], &self.nonce.to_be_bytes()].concat();
+            self.say(now, &ping);
+        }
+        now < self.heard + CONSENT
+    }
+
+    /// Seals something for the peer; lost if it is not connected.
+    fn say(&mut self, now: Instant, text: &[u8]) {
+        if let Some(channel) = &mut self.channel {
+            let sealed = channel.seal(now, text);
+            self.outgoing.extend(sealed);
+        }
+    }
+
+    /// Says goodbye.
+    pub fn say_goodbye(&mut self, now: Instant) {
+        for _ in 0..BYE_COPIES {
+            self.say(now, &[BYE]);
+        }
+    }
+
+    /// Everything that can be sent now.
+    pub fn drain(&mut self, now: Instant, out: &mut VecDeque<Transmit>) {
+        let Some(path) = self.path else { return };
+        let mut send = |payload| {
+            out.push_back(Transmit { socket: path.socket, destination: path.endpoint, payload, ttl: None });
+        };
+        if let Some(channel) = &mut self.channel {
+            while let Some(datagram) = channel.poll_transmit() {
+                send(datagram);
+            }
+        }
+        self.outgoing.drain(..).for_each(&mut send);
+        if let Some(channel) = self.channel.as_mut().filter(|channel| channel.is_established()) {
+            while let Some(frame) = self.delivery.poll_frame(now) {
+                if let Some(sealed) = channel.seal(now, &frame) {
+                    send(sealed);
+                }
+            }
+        }
+    }
+
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let channel = self.channel.as_ref().and_then(Channel::poll_timeout);
+        if !self.is_connected() {
+            let patience = (!self.given_up).then(|| self.heard + CONSENT);
+            return channel.into_iter().chain(patience).min();
+        }
+        let sending = self.delivery.undelivered().next().is_some();
+        let idle = self.heard + if sending { IDLE_WHILE_SENDING } else { IDLE };
+        let asked = self.asked.map_or(idle, |(.., next)| next);
+        let consent = self.heard + CONSENT;
+        [Some(asked), Some(consent), channel, self.delivery.poll_timeout()].into_iter().flatten().min()
+    }
+}
