@@ -35,6 +35,8 @@ pub enum ErrorKind {
     TimedOutWaiting,
     /// Time is up, and too few of the named peers were reached.
     TimedOutPunching,
+    /// So much waits already that nothing more is taken; later there is room.
+    Full,
     /// `cancel` was called.
     Cancelled,
 }

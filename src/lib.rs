@@ -17,15 +17,18 @@ pub mod ffi;
 mod net;
 pub mod proto;
 pub mod server;
+pub mod session;
 
 pub use client::{Canceller, Client, EarlyDatagram, NatCheck, NatReport, Peer, generate_session_id};
 pub use error::{Error, ErrorKind};
 pub use net::portmap;
 pub use proto::nat::{Allocation, Filtering, Mapping, NatBehaviour};
 pub use proto::punch::{Attempt, Cause, PunchReport};
+pub use proto::session::{Departure, PeerPath, SessionEvent as RoomEvent};
 pub use proto::wire::is_control_packet;
 pub use proto::{CandidateKind, DialectPolicy, PathPolicy, Techniques};
 pub use server::{Server, ServerConfig};
+pub use session::{Room, RoomOptions, RoomPeer};
 
 /// The README's Rust snippets are documentation tests.
 #[cfg(doctest)]

@@ -47,6 +47,9 @@ var (
 	ErrSocket error = &reason{text: "a local socket could not be made, bound or used"}
 	// ErrNotFound: there is no such peer or socket.
 	ErrNotFound error = &reason{text: "no such peer or socket"}
+	// ErrFull: so much waits already that nothing more is taken; later there
+	// is room.
+	ErrFull error = &reason{text: "too much waits already"}
 	// ErrUnsupported: not possible here.
 	ErrUnsupported error = &reason{text: "not possible here"}
 	// ErrLibrary: libholepunch is of another version than this package, or

@@ -32,6 +32,7 @@ var reasons = map[string]error{
 	"ErrInvalidArgument":   holepunch.ErrInvalidArgument,
 	"ErrSocket":            holepunch.ErrSocket,
 	"ErrNotFound":          holepunch.ErrNotFound,
+	"ErrFull":              holepunch.ErrFull,
 	"ErrUnsupported":       holepunch.ErrUnsupported,
 	"ErrLibrary":           holepunch.ErrLibrary,
 	"ErrCanceled":          holepunch.ErrCanceled,

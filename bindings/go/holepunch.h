@@ -281,6 +281,8 @@ enum hp_status
     HP_STATUS_NOT_FOUND = -40,
     /* There is nothing (more) to read. */
     HP_STATUS_NOTHING = -41,
+    /* So much waits already that nothing more is taken; later there is room. */
+    HP_STATUS_FULL = -42,
     /* Not possible here: the process logs through Rust already, or the call comes from within a callback. */
     HP_STATUS_UNSUPPORTED = -50,
 };

@@ -51,6 +51,7 @@ var reasons = map[C.hp_status]error{
 	C.HP_STATUS_TIMED_OUT_PUNCHING: ErrTimedOutPunching,
 	C.HP_STATUS_CANCELLED:          ErrCanceled,
 	C.HP_STATUS_NOT_FOUND:          ErrNotFound,
+	C.HP_STATUS_FULL:               ErrFull,
 	C.HP_STATUS_UNSUPPORTED:        ErrUnsupported,
 	C.HP_STATUS_BUSY:               ErrUnsupported,
 	C.HP_STATUS_BUFFER_TOO_SMALL:   ErrLibrary,

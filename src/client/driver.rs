@@ -124,7 +124,7 @@ impl<'a> Run<'a> {
     /// Opens the sockets that the machine wants, as many as the system allows, and closes those that it gives back.
     fn provide_sockets(&mut self, connect: &mut Connect) {
         while let Some(wanted) = connect.wants_sockets() {
-            let opened = self.open_sockets(wanted);
+            let opened = open_further(self.sockets, wanted);
             log::debug!(target: "holepunch::client", "opened {} sockets of {wanted} wanted", opened.len());
             connect.give_sockets(Instant::now(), &opened);
         }
@@ -133,29 +133,10 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn open_sockets(&mut self, wanted: usize) -> Vec<SocketIndex> {
-        let mut opened = Vec::new();
-        for _ in 0..wanted {
-            let template = self.sockets.iter().flatten().find(|socket| socket.takes_ipv4());
-            let Some(Ok(socket)) = template.map(UdpEndpoint::another_ipv4) else { break };
-            // Places of closed ones are used again: a long call makes many attempts.
-            let place = self.sockets.iter().position(Option::is_none).unwrap_or(self.sockets.len());
-            self.sockets.resize_with(self.sockets.len().max(place + 1), || None);
-            self.sockets[place] = Some(socket);
-            opened.push(SocketIndex(place as u16));
-        }
-        opened
-    }
-
     /// Has the router open a port, where the machine wants that, and says which it is.
     fn provide_mapping(&mut self, connect: &mut Connect) {
         if connect.wants_port_mapping(Instant::now()) {
-            let socket = self.sockets.iter().flatten().find(|socket| socket.takes_ipv4());
-            let local = socket.and_then(|socket| socket.local_address().ok());
-            let options = local.map(|local| match local {
-                SocketAddr::V4(_) => portmap::Options::new(local),
-                SocketAddr::V6(_) => portmap::Options::new((Ipv4Addr::UNSPECIFIED, local.port()).into()),
-            });
+            let options = mapping_options(self.sockets);
             let started = options
                 .map(|options| PortMapper::start_waking(&options, Some(Arc::clone(&self.shared.waker))));
             match started {
@@ -262,6 +243,30 @@ impl<'a> Run<'a> {
         }
         self.read_unreachable(connect, socket);
     }
+}
+
+/// Opens further IPv4 sockets like those that are there, as many as the system allows. Places of closed ones are used again: who
+/// stays for long makes many attempts.
+pub(crate) fn open_further(sockets: &mut Vec<Option<UdpEndpoint>>, wanted: usize) -> Vec<SocketIndex> {
+    let mut opened = Vec::new();
+    for _ in 0..wanted {
+        let template = sockets.iter().flatten().find(|socket| socket.takes_ipv4());
+        let Some(Ok(socket)) = template.map(UdpEndpoint::another_ipv4) else { break };
+        let place = sockets.iter().position(Option::is_none).unwrap_or(sockets.len());
+        sockets.resize_with(sockets.len().max(place + 1), || None);
+        sockets[place] = Some(socket);
+        opened.push(SocketIndex(place as u16));
+    }
+    opened
+}
+
+/// What a router is to be asked for: the port of the socket that takes IPv4.
+pub(crate) fn mapping_options(sockets: &[Option<UdpEndpoint>]) -> Option<portmap::Options> {
+    let socket = sockets.iter().flatten().find(|socket| socket.takes_ipv4())?;
+    Some(match socket.local_address().ok()? {
+        local @ SocketAddr::V4(_) => portmap::Options::new(local),
+        SocketAddr::V6(local) => portmap::Options::new((Ipv4Addr::UNSPECIFIED, local.port()).into()),
+    })
 }
 
 /// Where an early datagram came in, and whence.
@@ -374,29 +379,27 @@ mod tests {
 
     #[test]
     fn places_of_closed_sockets_are_used_again() {
-        let client = Client::new("127.0.0.1:1").unwrap();
         let mut sockets = vec![Some(UdpEndpoint::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap())];
-        let mut run = Run::new(&mut sockets, &client.shared);
         let places = |indices: &[u16]| indices.iter().map(|index| SocketIndex(*index)).collect::<Vec<_>>();
         let port = |socket: &Option<UdpEndpoint>| socket.as_ref().unwrap().local_address().unwrap().port();
-        assert_eq!(run.open_sockets(4), places(&[1, 2, 3, 4]));
-        let kept = [0, 1, 3].map(|at| port(&run.sockets[at]));
-        run.sockets[4] = None;
-        run.sockets[2] = None;
+        assert_eq!(open_further(&mut sockets, 4), places(&[1, 2, 3, 4]));
+        let kept = [0, 1, 3].map(|at| port(&sockets[at]));
+        sockets[4] = None;
+        sockets[2] = None;
         // The lowest first, and further ones only when there are none left.
-        assert_eq!(run.open_sockets(1), places(&[2]));
-        run.sockets[2] = None;
-        assert_eq!(run.open_sockets(3), places(&[2, 4, 5]));
-        assert_eq!(run.sockets.len(), 6);
-        assert_eq!([0, 1, 3].map(|at| port(&run.sockets[at])), kept, "the others are what they were");
-        let mut ports: Vec<u16> = run.sockets.iter().map(port).collect();
+        assert_eq!(open_further(&mut sockets, 1), places(&[2]));
+        sockets[2] = None;
+        assert_eq!(open_further(&mut sockets, 3), places(&[2, 4, 5]));
+        assert_eq!(sockets.len(), 6);
+        assert_eq!([0, 1, 3].map(|at| port(&sockets[at])), kept, "the others are what they were");
+        let mut ports: Vec<u16> = sockets.iter().map(port).collect();
         ports.sort_unstable();
         ports.dedup();
         assert_eq!(ports.len(), 6);
         // Without one to follow there are none, and no place is made for any.
-        run.sockets.fill_with(|| None);
-        assert_eq!(run.open_sockets(2), []);
-        assert_eq!(run.sockets.len(), 6);
+        sockets.fill_with(|| None);
+        assert_eq!(open_further(&mut sockets, 2), []);
+        assert_eq!(sockets.len(), 6);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! One shot: a session ID and a number of peers in, that many confirmed holes and the raw socket out.
 
 mod check;
-mod driver;
+pub(crate) mod driver;
 mod failure;
 mod sockets;
 
@@ -21,7 +21,7 @@ use crate::proto::connect::Outcome;
 use crate::proto::meeting::MeetingCounters;
 use crate::proto::punch::{PeerStatus, Progress, PunchReport};
 use crate::proto::{
-    CandidateKind, Connect, ConnectConfig, DialectPolicy, MeetingConfig, PathPolicy, SessionId,
+    CandidateKind, Connect, ConnectConfig, DialectPolicy, LocalSockets, MeetingConfig, PathPolicy, SessionId,
     SessionIdError, Techniques,
 };
 
@@ -212,6 +212,14 @@ impl Client {
     }
 
     fn meet(&mut self, id: SessionId, peers: usize, deadline: Option<Instant>) -> Result<Vec<Peer>, Error> {
+        let servers = self.prepare(deadline)?;
+        let host_candidates = host_candidates(&self.sockets, self.local_sockets(), &servers);
+        self.open_holes.clear();
+        self.run(id, peers, servers, Vec::new(), host_candidates, deadline)
+    }
+
+    /// Looks up the server and opens what reaches it.
+    fn prepare(&mut self, deadline: Option<Instant>) -> Result<Vec<SocketAddr>, Error> {
         let servers = self.look_up(deadline)?;
         self.open_sockets(&servers)?;
         let sockets = self.local_sockets();
@@ -224,17 +232,32 @@ impl Client {
             let message = "the server has no address of the local address's family";
             return Err(Error::new(ErrorKind::ServerUnreachable, message));
         }
-        let mut host_candidates: Vec<SocketAddr> = Vec::new();
-        for server in &servers {
-            let socket = sockets.towards(*server).and_then(|at| self.sockets[usize::from(at.0)].as_ref());
-            for candidate in socket.map(|socket| socket.host_candidates(*server)).unwrap_or_default() {
-                if !host_candidates.contains(&candidate) {
-                    host_candidates.push(candidate);
-                }
-            }
-        }
-        self.open_holes.clear();
-        self.run(id, peers, servers, Vec::new(), host_candidates, deadline)
+        Ok(servers)
+    }
+
+    /// Turns the client into what a room begins with: what is to be reached and how, and the sockets.
+    pub(crate) fn into_room(mut self, id: &[u8]) -> Result<(MeetingConfig, Vec<Option<UdpEndpoint>>), Error> {
+        let id = check_id(id)?;
+        let deadline = self.deadline();
+        let servers = self.spend_cancellation(|client| client.prepare(deadline))?;
+        let sockets = self.local_sockets();
+        let meeting = MeetingConfig {
+            id,
+            wanted: usize::MAX,
+            // Nobody in a room goes without a secure channel.
+            policy: DialectPolicy::Native,
+            server_retry: self.server_retry,
+            peer_retry: self.peer_retry,
+            sockets,
+            host_candidates: host_candidates(&self.sockets, sockets, &servers),
+            servers,
+            peers: Vec::new(),
+            resumed: Vec::new(),
+            techniques: self.techniques,
+            paths: self.paths,
+            lasting: true,
+        };
+        Ok((meeting, std::mem::take(&mut self.sockets)))
     }
 
     /// Opens holes to peers at these endpoints, which an earlier call or the caller's own means found, without the server.
@@ -391,6 +414,24 @@ impl Client {
         let rest = endpoints.into_iter().filter(is_rest).collect();
         (resumed, rest)
     }
+}
+
+/// Under which addresses of its own this host may be reached at its sockets.
+pub(crate) fn host_candidates(
+    sockets: &[Option<UdpEndpoint>],
+    local: LocalSockets,
+    servers: &[SocketAddr],
+) -> Vec<SocketAddr> {
+    let mut candidates: Vec<SocketAddr> = Vec::new();
+    for server in servers {
+        let socket = local.towards(*server).and_then(|at| sockets[usize::from(at.0)].as_ref());
+        for candidate in socket.map(|socket| socket.host_candidates(*server)).unwrap_or_default() {
+            if !candidates.contains(&candidate) {
+                candidates.push(candidate);
+            }
+        }
+    }
+    candidates
 }
 
 /// A fresh session ID of 128 random bits, as 32 hexadecimal digits: a secret that no server can guess.

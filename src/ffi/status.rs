@@ -51,13 +51,15 @@ pub enum hp_status {
     HP_STATUS_NOT_FOUND = -40,
     /// There is nothing (more) to read.
     HP_STATUS_NOTHING = -41,
+    /// So much waits already that nothing more is taken; later there is room.
+    HP_STATUS_FULL = -42,
     /// Not possible here: the process logs through Rust already, or the call comes from within a callback.
     HP_STATUS_UNSUPPORTED = -50,
 }
 
 use hp_status::*;
 
-const ALL: [(hp_status, &CStr, &CStr); 22] = [
+const ALL: [(hp_status, &CStr, &CStr); 23] = [
     (HP_STATUS_OK, c"HP_STATUS_OK", c"success"),
     (HP_STATUS_INVALID_ARGUMENT, c"HP_STATUS_INVALID_ARGUMENT", c"an argument is NULL or out of its range"),
     (HP_STATUS_BUFFER_TOO_SMALL, c"HP_STATUS_BUFFER_TOO_SMALL", c"the buffer is too small"),
@@ -83,6 +85,7 @@ const ALL: [(hp_status, &CStr, &CStr); 22] = [
     (HP_STATUS_CANCELLED, c"HP_STATUS_CANCELLED", c"cancelled"),
     (HP_STATUS_NOT_FOUND, c"HP_STATUS_NOT_FOUND", c"no such peer or socket"),
     (HP_STATUS_NOTHING, c"HP_STATUS_NOTHING", c"nothing to read"),
+    (HP_STATUS_FULL, c"HP_STATUS_FULL", c"too much waits already"),
     (HP_STATUS_UNSUPPORTED, c"HP_STATUS_UNSUPPORTED", c"not possible here"),
 ];
 
@@ -102,6 +105,7 @@ impl From<ErrorKind> for hp_status {
             ErrorKind::UdpBlocked => HP_STATUS_UDP_BLOCKED,
             ErrorKind::TimedOutWaiting => HP_STATUS_TIMED_OUT_WAITING,
             ErrorKind::TimedOutPunching => HP_STATUS_TIMED_OUT_PUNCHING,
+            ErrorKind::Full => HP_STATUS_FULL,
             ErrorKind::Cancelled => HP_STATUS_CANCELLED,
         }
     }

@@ -170,6 +170,11 @@ impl UdpEndpoint {
         self.receive_with(buffer, libc::MSG_PEEK)
     }
 
+    /// Takes the next datagram; `None` if there is none. One that is longer than the buffer is cut.
+    pub(crate) fn receive<'a>(&self, buffer: &'a mut [u8]) -> io::Result<Option<(&'a [u8], SocketAddr)>> {
+        self.receive_with(buffer, 0)
+    }
+
     /// Consumes the next datagram, which [`Self::peek`] has shown.
     pub(crate) fn discard(&self) {
         let _ = self.receive_with(&mut [], 0);

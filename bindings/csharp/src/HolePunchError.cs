@@ -66,6 +66,9 @@ namespace HolePunch
         /// <summary>There is no such peer or socket, or it has been taken.</summary>
         NotFound = -40,
 
+        /// <summary>So much waits already that nothing more is taken; later there is room.</summary>
+        Full = -42,
+
         /// <summary>Not possible here.</summary>
         Unsupported = -50,
     }

@@ -1223,6 +1223,10 @@ namespace HolePunch.Native
         /// </summary>
         HP_STATUS_NOTHING = -41,
         /// <summary>
+        /// So much waits already that nothing more is taken; later there is room.
+        /// </summary>
+        HP_STATUS_FULL = -42,
+        /// <summary>
         /// Not possible here: the process logs through Rust already, or the call comes from within a callback.
         /// </summary>
         HP_STATUS_UNSUPPORTED = -50,

@@ -17,6 +17,9 @@ use self::sender::Sender;
 /// Longest message.
 pub const MAX_MESSAGE: usize = 64 << 10;
 
+/// How a part of a message that waits is counted beside its bytes, on either side.
+const PART_COST: usize = 64;
+
 /// Why a message was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejected {
@@ -29,9 +32,10 @@ pub enum Rejected {
 /// What may wait on either side.
 #[derive(Clone, Copy, Debug)]
 pub struct DeliveryConfig {
-    /// Bytes of messages that the peer has not acknowledged. A single message is taken all the same.
+    /// Bytes of messages that the peer has not acknowledged, and 64 for each of their parts of 1154 bytes. A single message is
+    /// taken all the same.
     pub max_unacknowledged: usize,
-    /// Bytes of messages that came and were not fetched; the peer then waits. At least as long as one datagram.
+    /// Bytes of messages that came and were not fetched, and 64 for each message; the peer then waits. At least as long as one datagram.
     pub max_unfetched: usize,
 }
 
@@ -69,7 +73,7 @@ impl Delivery {
             return Err(Rejected::TooLong);
         }
         let waiting = self.sender.queued_bytes();
-        if waiting > 0 && waiting + message.len() > self.config.max_unacknowledged {
+        if waiting > 0 && waiting + sender::cost(message) > self.config.max_unacknowledged {
             return Err(Rejected::Full);
         }
         let id = self.next_id;
@@ -113,6 +117,11 @@ impl Delivery {
     #[must_use]
     pub fn poll_message(&mut self, now: Instant) -> Option<Vec<u8>> {
         self.receiver.pop(now)
+    }
+
+    /// Whether [`Self::poll_message`] has something to give.
+    pub fn has_message(&self) -> bool {
+        self.receiver.is_ready()
     }
 
     /// The next message of ours of which the peer says that it has come.

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::MAX_MESSAGE;
 use super::frame::{Ack, FIRST, LAST, MAX_AHEAD, MAX_PART, Part};
+use super::{MAX_MESSAGE, PART_COST};
 
 /// How long an acknowledgement waits for another part to be acknowledged with it.
 const ACK_DELAY: Duration = Duration::from_millis(5);
@@ -80,7 +80,7 @@ impl Receiver {
             self.assembling = Some(message);
         } else {
             message.shrink_to_fit();
-            self.ready_bytes += message.len();
+            self.ready_bytes += message.len() + PART_COST;
             self.ready.push_back(message);
         }
         true
@@ -90,12 +90,17 @@ impl Receiver {
     pub fn pop(&mut self, now: Instant) -> Option<Vec<u8>> {
         let was_full = self.room() == 0;
         let message = self.ready.pop_front()?;
-        self.ready_bytes -= message.len();
+        self.ready_bytes -= message.len() + PART_COST;
         if was_full && self.room() > 0 {
             // The sender waits to hear of it.
             self.ack_due = Some(now);
         }
         Some(message)
+    }
+
+    /// Whether a message is whole.
+    pub fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
     }
 
     /// For how many more parts there is room.

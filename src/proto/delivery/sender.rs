@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::PART_COST;
 use super::frame::{Ack, FIRST, LAST, MAX_PART, Part};
 use super::rate::{Rate, Stamp};
 
@@ -66,6 +67,15 @@ pub(super) struct Sender {
     next_send: Instant,
 }
 
+fn part_count(message: &[u8]) -> usize {
+    message.len().div_ceil(MAX_PART).max(1)
+}
+
+/// What a message counts as while it waits.
+pub(super) fn cost(message: &[u8]) -> usize {
+    message.len() + part_count(message) * PART_COST
+}
+
 impl Sender {
     pub fn new(now: Instant) -> Self {
         Self {
@@ -99,11 +109,11 @@ impl Sender {
 
     /// Takes a message.
     pub fn push(&mut self, id: u64, message: &[u8]) {
-        let count = message.len().div_ceil(MAX_PART).max(1);
+        let count = part_count(message);
         let mut chunks = message.chunks(MAX_PART);
         for number in 0..count {
             let bytes = chunks.next().unwrap_or_default().to_vec();
-            self.queued_bytes += bytes.len();
+            self.queued_bytes += bytes.len() + PART_COST;
             let first = if number == 0 { FIRST } else { 0 };
             let last = if number + 1 == count { LAST } else { 0 };
             let state = State::Waiting;
@@ -155,7 +165,7 @@ impl Sender {
         }
         let len = part.bytes.len() + OVERHEAD;
         self.in_flight -= if part.state == State::InFlight { len } else { 0 };
-        self.queued_bytes -= part.bytes.len();
+        self.queued_bytes -= part.bytes.len() + PART_COST;
         part.state = State::Arrived;
         part.bytes = Vec::new();
         if let Some(stamp) = part.stamp {

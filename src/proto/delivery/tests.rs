@@ -183,9 +183,11 @@ fn limits_hold_at_their_edges() {
         Delivery::new(DeliveryConfig { max_unacknowledged: 100_000, ..Default::default() }, Instant::now());
     assert_eq!(end.send(&vec![0; MAX_MESSAGE + 1]), Err(Rejected::TooLong));
     assert_eq!(end.send(&vec![0; MAX_MESSAGE]), Ok(0));
-    assert_eq!(end.send(&vec![0; 100_000 - MAX_MESSAGE + 1]), Err(Rejected::Full));
-    assert_eq!(end.send(&vec![0; 100_000 - MAX_MESSAGE]), Ok(1));
-    assert_eq!(end.send(&[0]), Err(Rejected::Full));
+    let cost = |len: usize| len + 64 * len.div_ceil(MAX_PART).max(1);
+    let rest = (0..100_000).rev().find(|len| cost(MAX_MESSAGE) + cost(*len) <= 100_000).unwrap();
+    assert_eq!(end.send(&vec![0; rest + 1]), Err(Rejected::Full));
+    assert_eq!(end.send(&vec![0; rest]), Ok(1));
+    assert_eq!(end.send(&[]), Err(Rejected::Full));
     let tiny = DeliveryConfig { max_unacknowledged: 10, ..Default::default() };
     assert_eq!(Delivery::new(tiny, Instant::now()).send(&[0; 5000]), Ok(0), "one message is always taken");
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::types::{Departure, PeerPath, SessionEvent};
+use super::types::{Departure, Events, PeerPath, SessionEvent};
 use crate::proto::delivery::{Delivery, DeliveryConfig};
 use crate::proto::secure::Channel;
 use crate::proto::types::{PeerId, Transmit};
@@ -92,7 +92,7 @@ impl Member {
     }
 
     /// Notes that something authentic has come over `path`.
-    pub fn note_heard(&mut self, now: Instant, over: PeerPath, events: &mut VecDeque<SessionEvent>) {
+    pub fn note_heard(&mut self, now: Instant, over: PeerPath, events: &mut Events) {
         self.heard = now;
         self.asked = None;
         self.reopened = None;
@@ -106,12 +106,12 @@ impl Member {
     }
 
     /// Uses another path from now on.
-    pub fn set_path(&mut self, now: Instant, path: PeerPath, events: &mut VecDeque<SessionEvent>) {
+    pub fn set_path(&mut self, now: Instant, path: PeerPath, events: &mut Events) {
         let moved = self.path.is_some_and(|old| (old.socket, old.endpoint) != (path.socket, path.endpoint));
         self.path = Some(path);
         self.path_heard = now;
         if moved && self.told_connected {
-            events.push_back(SessionEvent::PathChanged(self.id, path));
+            events.push(SessionEvent::PathChanged(self.id, path));
         }
     }
 

@@ -9,7 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use self::member::{DOUBT, Member, PATH_PATIENCE};
-pub use self::types::{Departure, PeerPath, SessionConfig, SessionEvent};
+use self::types::Events;
+pub use self::types::{Departure, MAX_EVENTS, PeerPath, SessionConfig, SessionEvent};
 use crate::proto::delivery::{DeliveryConfig, Rejected};
 use crate::proto::meeting::{Disposition, Meeting, MeetingEvent};
 use crate::proto::secure::{Channel, ChannelEvent, Parties, PublicKey};
@@ -38,7 +39,7 @@ pub struct Session {
     /// Datagrams that are nobody's.
     strangers: u64,
     transmits: VecDeque<Transmit>,
-    events: VecDeque<SessionEvent>,
+    events: Events,
 }
 
 impl fmt::Debug for Session {
@@ -70,7 +71,7 @@ impl Session {
             left: false,
             strangers: 0,
             transmits: VecDeque::new(),
-            events: VecDeque::new(),
+            events: Events::default(),
         };
         session.handle_timeout(now);
         session
@@ -106,8 +107,14 @@ impl Session {
         to: Option<PeerId>,
         message: &[u8],
     ) -> Vec<(PeerId, Result<u64, Rejected>)> {
+        let unread = self.events.are_many();
         let recipients = self.members.values_mut().filter(|member| to.is_none_or(|to| to == member.id));
-        let taken = recipients.map(|member| (member.id, member.delivery.send(message))).collect();
+        let taken = recipients.map(|member| {
+            // Each message leads to an event, and nobody asks for those that are there.
+            let result = if unread { Err(Rejected::Full) } else { member.delivery.send(message) };
+            (member.id, result)
+        });
+        let taken = taken.collect();
         self.flush(now);
         taken
     }
@@ -258,8 +265,8 @@ impl Session {
 
     fn handle_meeting(&mut self, now: Instant, event: MeetingEvent) {
         match event {
-            MeetingEvent::Registered(observed) => self.events.push_back(SessionEvent::Registered(observed)),
-            MeetingEvent::Refused(reason) => self.events.push_back(SessionEvent::Refused(reason)),
+            MeetingEvent::Registered(observed) => self.events.push(SessionEvent::Registered(observed)),
+            MeetingEvent::Refused(reason) => self.events.push(SessionEvent::Refused(reason)),
             MeetingEvent::Found(id, PeerDialect::Native, candidates) => {
                 if let Some(member) = self.members.get_mut(&id) {
                     member.unlisted_since = None;
@@ -302,7 +309,7 @@ impl Session {
         let known = self.members.contains_key(&id) || id == PeerId::UNKNOWN;
         if !known && self.members.len() < MAX_MEMBERS {
             self.members.insert(id, Member::new(id, self.delivery, now));
-            self.events.push_back(SessionEvent::Joined(id));
+            self.events.push(SessionEvent::Joined(id));
         }
     }
 
@@ -310,9 +317,9 @@ impl Session {
         let silent = self.meeting.server_silent_since();
         let lost = silent.is_some_and(|since| now >= since + SERVER_PATIENCE);
         if lost && !self.server_lost {
-            self.events.push_back(SessionEvent::ServerLost);
+            self.events.push(SessionEvent::ServerLost);
         } else if silent.is_none() && self.server_lost {
-            self.events.push_back(SessionEvent::ServerRegained);
+            self.events.push(SessionEvent::ServerRegained);
         }
         self.server_lost = lost || (self.server_lost && silent.is_some());
     }
@@ -324,17 +331,17 @@ impl Session {
             match (event, member.path) {
                 (ChannelEvent::Established(key), Some(path)) => {
                     if std::mem::take(&mut member.given_up) {
-                        self.events.push_back(SessionEvent::Joined(id));
+                        self.events.push(SessionEvent::Joined(id));
                     }
                     member.note_connected(now);
-                    self.events.push_back(SessionEvent::Connected(id, path, key));
+                    self.events.push(SessionEvent::Connected(id, path, key));
                 }
                 (ChannelEvent::WrongKey(key), _) => member.departure = Some(Departure::WrongKey(key)),
                 (ChannelEvent::Established(_), None) => {}
             }
         }
         while let Some(number) = member.delivery.poll_delivered() {
-            self.events.push_back(SessionEvent::Delivered(id, number));
+            self.events.push(SessionEvent::Delivered(id, number));
         }
         let unanswered = member.unanswered_since();
         let silent_for = |patience| unanswered.is_some_and(|since| now >= since + patience);
@@ -359,7 +366,7 @@ impl Session {
         let Some(member) = self.members.remove(&id) else { return };
         if !member.given_up {
             let undelivered = member.delivery.undelivered().collect();
-            self.events.push_back(SessionEvent::Left(id, departure, undelivered));
+            self.events.push(SessionEvent::Left(id, departure, undelivered));
         }
         if departure == Departure::Unreachable {
             let mut looked_for = Member::new(id, self.delivery, now);
@@ -383,11 +390,21 @@ impl Session {
         self.transmits.pop_front().or_else(|| self.meeting.poll_transmit())
     }
 
+    /// Whether [`Self::poll_event`] has something to give.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty() || self.members.values().any(|member| member.delivery.has_message())
+    }
+
+    /// Whether [`Self::leave`] was called.
+    pub fn has_left(&self) -> bool {
+        self.left
+    }
+
     /// The next event; to be asked for after every call that takes `&mut self`. Messages that are not asked for make their
     /// senders wait.
     #[must_use]
     pub fn poll_event(&mut self, now: Instant) -> Option<SessionEvent> {
-        if let Some(event) = self.events.pop_front() {
+        if let Some(event) = self.events.pop() {
             return Some(event);
         }
         let message = self.members.values_mut().find_map(|member| {

@@ -1,5 +1,6 @@
 //! What a room is told, and what it tells.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,6 +9,9 @@ use crate::proto::meeting::MeetingConfig;
 use crate::proto::secure::PublicKey;
 use crate::proto::types::{CandidateKind, PeerId, SocketIndex};
 use crate::proto::wire::RefusedReason;
+
+/// Most events that are kept until they are asked for.
+pub const MAX_EVENTS: usize = 16_384;
 
 /// What a [`super::Session`] needs to know.
 #[derive(Clone)]
@@ -69,6 +73,59 @@ pub enum SessionEvent {
     Message(PeerId, Vec<u8>),
     /// A peer has got the message of ours with this number.
     Delivered(PeerId, u64),
+    /// So many events were not kept, because nobody asked for those before; messages are never among them.
+    Untold(u64),
     /// A peer is gone, and has not got the messages of ours with these numbers, as far as is known.
     Left(PeerId, Departure, Vec<u64>),
+}
+
+/// Events that were not asked for yet: a bounded number.
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    queue: VecDeque<SessionEvent>,
+    untold: u64,
+}
+
+impl Events {
+    /// Keeps an event, or counts it if there are too many.
+    pub fn push(&mut self, event: SessionEvent) {
+        if self.queue.len() < MAX_EVENTS {
+            self.queue.push_back(event);
+        } else {
+            self.untold += 1;
+        }
+    }
+
+    /// The next one.
+    pub fn pop(&mut self) -> Option<SessionEvent> {
+        let untold = || (self.untold > 0).then(|| SessionEvent::Untold(std::mem::take(&mut self.untold)));
+        self.queue.pop_front().or_else(untold)
+    }
+
+    /// Whether there is any.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.untold == 0
+    }
+
+    /// Whether so many wait that nothing should be begun that leads to more.
+    pub fn are_many(&self) -> bool {
+        self.queue.len() >= MAX_EVENTS / 2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_that_nobody_asks_for_are_counted() {
+        let mut events = Events::default();
+        for number in 0..MAX_EVENTS + 3 {
+            assert_eq!(events.are_many(), number >= MAX_EVENTS / 2);
+            events.push(SessionEvent::ServerLost);
+        }
+        let told = std::iter::from_fn(|| events.pop()).collect::<Vec<_>>();
+        assert_eq!((told.len(), &told[MAX_EVENTS]), (MAX_EVENTS + 1, &SessionEvent::Untold(3)));
+        assert!(events.is_empty());
+    }
 }

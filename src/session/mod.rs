@@ -1,0 +1,216 @@
+//! A room: everybody who shares an ID, for as long as one stays. Peers come and go, and all that is said is encrypted from end
+//! to end.
+//!
+//! ```no_run
+//! use holepunch::{Client, Room, RoomEvent, RoomOptions};
+//!
+//! let client = Client::new("rendezvous.example.org:5000")?;
+//! let room = Room::join(client, b"an ID that all share", RoomOptions::default())?;
+//! room.send_to_all(b"hello")?;
+//! while let Some(event) = room.next_event(None) {
+//!     match event {
+//!         RoomEvent::Connected(peer, path, key) => println!("{peer:?} at {}: {key:?}", path.endpoint),
+//!         RoomEvent::Message(peer, text) => println!("{peer:?}: {}", String::from_utf8_lossy(&text)),
+//!         _ => {}
+//!     }
+//! }
+//! # Ok::<(), holepunch::Error>(())
+//! ```
+
+mod driver;
+
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use self::driver::Driver;
+use crate::client::{Client, random_bytes};
+use crate::error::{Error, ErrorKind};
+use crate::net::poll::wait_readable;
+use crate::net::waker::Waker;
+use crate::proto::PeerId;
+use crate::proto::delivery::{DeliveryConfig, MAX_MESSAGE, Rejected};
+use crate::proto::secure::{PublicKey, public_key};
+use crate::proto::session::{PeerPath, Session, SessionConfig, SessionEvent};
+
+/// What a room is joined with.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub struct RoomOptions {
+    /// Our static private key (X25519), by whose public one the peers know us again; `None`: a fresh one.
+    pub identity: Option<[u8; 32]>,
+    /// If not empty, the only keys that peers may hold. Others are told of and not talked to.
+    pub pinned: Vec<PublicKey>,
+    /// What may wait for each peer, and from each.
+    pub delivery: DeliveryConfig,
+}
+
+/// A member, as it is known now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RoomPeer {
+    /// Its name in the room; another one each time it joins.
+    pub id: PeerId,
+    /// Over which path messages flow, if they do.
+    pub path: Option<PeerPath>,
+}
+
+pub(crate) struct Shared {
+    session: Mutex<Session>,
+    /// Wakes the driver.
+    driver: Waker,
+    /// Raised while there are events.
+    events: Waker,
+}
+
+impl Shared {
+    /// Raises or lowers the flag for those who wait for events.
+    fn flag_events(&self, session: &Session) {
+        self.events.clear();
+        if session.has_events() || session.has_left() {
+            self.events.wake();
+        }
+    }
+}
+
+/// A room that we are in. Leaves when dropped. Can be used from several threads at once.
+pub struct Room {
+    shared: Arc<Shared>,
+    local: PeerId,
+    key: PublicKey,
+    driver: Option<JoinHandle<()>>,
+}
+
+impl Room {
+    /// Joins the room of those who share `id`, by way of the client's server and with its settings (but for the dialect: there
+    /// are no secure channels to existing plain tools). Looks up the server, within the client's timeout, and returns; who
+    /// is there, and whether the server answers, are events. The client's sockets become the room's.
+    pub fn join(client: Client, id: &[u8], options: RoomOptions) -> Result<Self, Error> {
+        let (meeting, sockets) = client.into_room(id)?;
+        let identity = match options.identity {
+            Some(identity) => identity,
+            None => random_bytes()?,
+        };
+        let waker =
+            || Waker::new().map_err(|error| Error::from_io(ErrorKind::Socket, "making a waker", &error));
+        let config = SessionConfig { meeting, identity, pinned: options.pinned, delivery: options.delivery };
+        let (servers, local_sockets) = (config.meeting.servers.clone(), config.meeting.sockets);
+        let session = Session::new(config, random_bytes()?, Instant::now());
+        let local = session.local();
+        let shared = Arc::new(Shared { session: Mutex::new(session), driver: waker()?, events: waker()? });
+        let driver = Driver::new(Arc::clone(&shared), sockets, local_sockets, servers);
+        let thread = std::thread::Builder::new().name("hp-room".into()).spawn(move || driver.run());
+        let thread =
+            thread.map_err(|error| Error::from_io(ErrorKind::Socket, "starting a thread", &error))?;
+        Ok(Self { shared, local, key: public_key(&identity), driver: Some(thread) })
+    }
+
+    /// Our own name in the room.
+    pub fn local(&self) -> PeerId {
+        self.local
+    }
+
+    /// Our public key, whose fingerprint the others see.
+    pub fn public_key(&self) -> PublicKey {
+        self.key
+    }
+
+    /// Who is there.
+    pub fn peers(&self) -> Vec<RoomPeer> {
+        let session = self.shared.session.lock();
+        session.members().map(|(id, path)| RoomPeer { id, path }).collect()
+    }
+
+    /// The next event: at once, or within `timeout` (`None`: however long it takes). `None` if there is none by then, or the room
+    /// was left. Messages that are not asked for make their senders wait; nothing is lost.
+    pub fn next_event(&self, timeout: Option<Duration>) -> Option<SessionEvent> {
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        loop {
+            {
+                let mut session = self.shared.session.lock();
+                let event = session.poll_event(Instant::now());
+                self.shared.flag_events(&session);
+                if event.is_some() {
+                    // The peer may be told that there is room again.
+                    self.shared.driver.wake();
+                    return event;
+                }
+                if session.has_left() {
+                    return None;
+                }
+            }
+            let waited = wait_readable(&[self.shared.events.fd()], deadline);
+            if waited.is_err() || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return None;
+            }
+        }
+    }
+
+    /// Readable while [`Self::next_event`] has something to give.
+    pub fn event_fd(&self) -> BorrowedFd<'_> {
+        self.shared.events.fd()
+    }
+
+    /// Sends a message of at most [`MAX_MESSAGE`] bytes to a peer; returns the number by which its delivery, or its loss, will be
+    /// told. A peer that is not connected yet gets it when it is.
+    pub fn send(&self, to: PeerId, message: &[u8]) -> Result<u64, Error> {
+        let mut taken = self.hand_over(Some(to), message);
+        match taken.pop() {
+            Some((_, Ok(number))) => Ok(number),
+            Some((_, Err(rejected))) => Err(rejection(rejected)),
+            None => Err(Error::new(ErrorKind::InvalidArgument, "there is no such peer in the room")),
+        }
+    }
+
+    /// Sends a message to everybody who is there; returns the numbers. If there is no room for it at somebody's it is sent to
+    /// the others all the same, and the error says so.
+    pub fn send_to_all(&self, message: &[u8]) -> Result<Vec<(PeerId, u64)>, Error> {
+        if message.len() > MAX_MESSAGE {
+            return Err(rejection(Rejected::TooLong));
+        }
+        self.hand_over(None, message)
+            .into_iter()
+            .map(|(peer, number)| Ok((peer, number.map_err(rejection)?)))
+            .collect()
+    }
+
+    fn hand_over(&self, to: Option<PeerId>, message: &[u8]) -> Vec<(PeerId, Result<u64, Rejected>)> {
+        let taken = self.shared.session.lock().send(Instant::now(), to, message);
+        self.shared.driver.wake();
+        taken
+    }
+
+    /// A key for another protocol between us and a peer: the same on both sides, different for each label, known to nobody else.
+    /// `None` unless the peer is connected.
+    pub fn export_key(&self, peer: PeerId, label: &[u8]) -> Option<[u8; 32]> {
+        self.shared.session.lock().export_key(peer, label)
+    }
+
+    /// Says goodbye to everybody; the others are told at once. Events that are there can still be fetched.
+    pub fn leave(&self) {
+        self.shared.session.lock().leave(Instant::now());
+        self.shared.driver.wake();
+        self.shared.events.wake();
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.leave();
+        if let Some(driver) = self.driver.take() {
+            let _ = driver.join();
+        }
+    }
+}
+
+fn rejection(rejected: Rejected) -> Error {
+    match rejected {
+        Rejected::TooLong => {
+            Error::new(ErrorKind::InvalidArgument, format!("a message has at most {MAX_MESSAGE} bytes"))
+        }
+        Rejected::Full => Error::new(ErrorKind::Full, "too much waits for a peer already"),
+    }
+}

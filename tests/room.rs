@@ -1,0 +1,195 @@
+//! Rooms against the real server on loopback.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::net::UdpSocket;
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+use holepunch::proto::delivery::MAX_MESSAGE;
+use holepunch::{Client, Departure, DialectPolicy, ErrorKind, Room, RoomEvent, RoomOptions};
+use support::{TestServer, unique_id};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn join(server: &TestServer, id: &[u8]) -> Room {
+    Room::join(server.client(), id, RoomOptions::default()).unwrap()
+}
+
+/// The first event that is wanted, within half a minute.
+fn wait_for<T>(room: &Room, mut wanted: impl FnMut(RoomEvent) -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    let mut seen = Vec::new();
+    loop {
+        let rest = until.saturating_duration_since(Instant::now());
+        let event = room.next_event(Some(rest)).unwrap_or_else(|| panic!("only {seen:?}"));
+        seen.push(format!("{event:?}").chars().take(100).collect::<String>());
+        if let Some(found) = wanted(event) {
+            return found;
+        }
+    }
+}
+
+fn wait_connected(room: &Room, count: usize) {
+    let mut connected = BTreeSet::new();
+    wait_for(room, |event| {
+        if let RoomEvent::Connected(peer, ..) = event {
+            connected.insert(peer);
+        }
+        (connected.len() == count).then_some(())
+    });
+}
+
+fn message(event: RoomEvent) -> Option<Vec<u8>> {
+    match event {
+        RoomEvent::Message(_, text) => Some(text),
+        _ => None,
+    }
+}
+
+#[test]
+fn three_meet_talk_and_leave() {
+    let server = TestServer::start(DialectPolicy::Auto);
+    let id = unique_id();
+    let rooms: Vec<_> = (0..3).map(|_| join(&server, &id)).collect();
+    rooms.iter().for_each(|room| wait_connected(room, 2));
+    for (number, room) in rooms.iter().enumerate() {
+        assert_eq!(room.peers().len(), 2);
+        assert!(room.peers().iter().all(|peer| peer.path.is_some()));
+        let numbers = room.send_to_all(&vec![number as u8; MAX_MESSAGE]).unwrap();
+        assert_eq!(numbers.len(), 2);
+    }
+    for (number, room) in rooms.iter().enumerate() {
+        let mut from: Vec<_> = (0..2).map(|_| wait_for(room, message)).collect();
+        from.sort();
+        let others = (0..3).filter(|other| *other != number);
+        let wanted: Vec<_> = others.map(|other| vec![other as u8; MAX_MESSAGE]).collect();
+        assert!(from == wanted, "{number}");
+    }
+    let (a, b) = (&rooms[0], &rooms[1]);
+    assert_eq!(a.export_key(b.local(), b"label"), b.export_key(a.local(), b"label"));
+    assert!(a.export_key(b.local(), b"label").is_some());
+    let number = a.send(b.local(), b"only you").unwrap();
+    wait_for(a, |event| (event == RoomEvent::Delivered(b.local(), number)).then_some(()));
+    assert_eq!(wait_for(b, message), b"only you");
+    let began = Instant::now();
+    let gone = rooms[2].local();
+    rooms[2].leave();
+    for room in &rooms[..2] {
+        wait_for(room, |event| {
+            (event == RoomEvent::Left(gone, Departure::Goodbye, Vec::new())).then_some(())
+        });
+    }
+    assert!(began.elapsed() < Duration::from_secs(2));
+    assert_eq!(a.send(gone, b"too late").unwrap_err().kind(), ErrorKind::InvalidArgument);
+    let end = (0..100).find(|_| rooms[2].next_event(None).is_none());
+    assert!(end.is_some(), "events end with the room");
+}
+
+#[test]
+fn waiting_for_events_can_be_left_to_poll() {
+    let server = TestServer::start(DialectPolicy::Auto);
+    let id = unique_id();
+    let (a, b) = (join(&server, &id), join(&server, &id));
+    wait_connected(&a, 1);
+    wait_connected(&b, 1);
+    while b.next_event(Some(Duration::from_millis(200))).is_some() {}
+    let readable = |timeout: i32| {
+        let mut polled = libc::pollfd { fd: b.event_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one initialised pollfd.
+        unsafe { libc::poll(&mut polled, 1, timeout) == 1 }
+    };
+    assert!(!readable(100));
+    for text in [b"one", b"two"] {
+        a.send_to_all(text).unwrap();
+    }
+    let mut heard = Vec::new();
+    while heard.len() < 2 {
+        assert!(readable(5000));
+        heard.extend(b.next_event(Some(Duration::ZERO)).and_then(message));
+    }
+    assert_eq!(heard, [b"one", b"two"]);
+}
+
+#[test]
+fn peers_stay_when_the_server_dies_and_find_it_again() {
+    let server = TestServer::start(DialectPolicy::Auto);
+    let (address, id) = (server.address, unique_id());
+    let (a, b) = (join(&server, &id), join(&server, &id));
+    wait_connected(&a, 1);
+    wait_connected(&b, 1);
+    drop(server);
+    wait_for(&a, |event| {
+        assert!(!matches!(event, RoomEvent::Left(..)), "{event:?}");
+        (event == RoomEvent::ServerLost).then_some(())
+    });
+    b.send_to_all(b"still here").unwrap();
+    assert_eq!(wait_for(&a, message), b"still here");
+    let server = TestServer::start_at(address, DialectPolicy::Auto);
+    wait_for(&a, |event| (event == RoomEvent::ServerRegained).then_some(()));
+    let c = join(&server, &id);
+    wait_connected(&c, 2);
+    assert_eq!(a.peers().len(), 2);
+}
+
+#[test]
+fn a_slow_reader_holds_the_others_up_and_loses_nothing() {
+    let server = TestServer::start(DialectPolicy::Auto);
+    let id = unique_id();
+    let (a, b) = (join(&server, &id), join(&server, &id));
+    wait_connected(&a, 1);
+    let text = vec![5; 50_000];
+    let (mut sent, mut full) = (0, 0);
+    while full < 20 {
+        match a.send(b.local(), &text) {
+            Ok(_) => sent += 1,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Full);
+                full += 1;
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+    assert!((80..400).contains(&sent), "{sent} messages");
+    for _ in 0..sent {
+        assert_eq!(wait_for(&b, message), text);
+    }
+    assert!(a.send(b.local(), &text).is_ok());
+}
+
+#[test]
+fn rooms_end_without_leaving_anything() {
+    let server = TestServer::start(DialectPolicy::Auto);
+    let descriptors = || std::fs::read_dir("/proc/self/fd").map(Iterator::count).unwrap_or_default();
+    let round = || {
+        let id = unique_id();
+        let (a, b) = (join(&server, &id), join(&server, &id));
+        wait_connected(&a, 1);
+        drop(b);
+        wait_for(&a, |event| matches!(event, RoomEvent::Left(_, Departure::Goodbye, _)).then_some(()));
+    };
+    round();
+    let before = descriptors();
+    (0..20).for_each(|_| round());
+    // Other tests run beside this one.
+    assert!(descriptors() <= before + 60, "{} descriptors, {before} before", descriptors());
+}
+
+#[test]
+fn what_cannot_be_is_an_error() {
+    let server = TestServer::start(DialectPolicy::Auto);
+    let options = RoomOptions::default;
+    let kind = |result: Result<Room, holepunch::Error>| result.map(|_| ()).unwrap_err().kind();
+    assert_eq!(kind(Room::join(server.client(), b"", options())), ErrorKind::InvalidSessionId);
+    let nowhere = Client::new("no-such-host.invalid:5000").unwrap();
+    assert_eq!(kind(Room::join(nowhere, b"id", options())), ErrorKind::ServerNotFound);
+    let room = join(&server, &unique_id());
+    assert_eq!(room.send_to_all(&vec![0; MAX_MESSAGE + 1]).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    assert_eq!(room.send_to_all(b"nobody hears").unwrap(), []);
+    // A server that never answers is told as lost, and the room goes on trying.
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let client = Client::new(&silent.local_addr().unwrap().to_string()).unwrap();
+    let room = Room::join(client, b"id", options()).unwrap();
+    wait_for(&room, |event| (event == RoomEvent::ServerLost).then_some(()));
+}
