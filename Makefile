@@ -30,9 +30,9 @@ setup: ## install the Debian packages that tests and demo need (as root; otherwi
 build: ## build the library, hp-server, hp and the C examples (release)
 	@CARGO='$(CARGO)' scripts/build.sh
 	@mkdir -p build/lib build/bin
-	@ln -sf ../../target/library/libholepunch.so build/lib/libholepunch.so.$(ABI)
+	@ln -sf ../../target/c-abi/libholepunch.so build/lib/libholepunch.so.$(ABI)
 	@ln -sf libholepunch.so.$(ABI) build/lib/libholepunch.so
-	@ln -sf ../../target/library/libholepunch.a build/lib/libholepunch.a
+	@ln -sf ../../target/c-abi/libholepunch.a build/lib/libholepunch.a
 	@ln -sf ../../target/release/hp-server build/bin/hp-server
 	@ln -sf ../../target/release/hp build/bin/hp
 	@$(MAKE) --no-print-directory examples

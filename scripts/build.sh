@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds what `make build` and `make install` deliver: the programs in target/release, the C library in target/library.
+# Builds what `make build` and `make install` deliver: the programs in target/release, the C library in target/c-abi.
 #
 # The C library is built by itself, because Cargo links nothing across crates where a Rust library is made at the same time,
 # and for size: programs carry it along. The programs are built for speed. Each has a profile of its own, so that neither
@@ -15,7 +15,7 @@ trap '[ -z "$library" ] || kill "$library" 2>/dev/null || true; rm -f "$said"' E
 trap 'exit 1' INT TERM
 
 # Without what only the programs need.
-"${cargo[@]}" rustc --profile library --locked --lib --crate-type cdylib,staticlib --no-default-features --features upnp \
+"${cargo[@]}" rustc --profile c-abi --locked --lib --crate-type cdylib,staticlib --no-default-features --features upnp \
     >"$said" 2>&1 &
 library=$!
 failed=0

@@ -126,13 +126,13 @@ build() {
     read -ra command <<<"$cargo"
     if command -v "${command[0]}" >/dev/null 2>&1; then
         CARGO=$cargo "$root/scripts/build.sh" >&2 || die "the build failed"
-    elif [ -e "$out/library/libholepunch.so" ]; then
+    elif [ -e "$out/c-abi/libholepunch.so" ]; then
         # `make build`, then `sudo make install`, where root has no cargo.
         echo "install: $cargo not found; installing what has been built" >&2
     else
         die "$cargo not found; run 'make build' first, or set CARGO"
     fi
-    for file in library/libholepunch.so library/libholepunch.a release/hp-server release/hp; do
+    for file in c-abi/libholepunch.so c-abi/libholepunch.a release/hp-server release/hp; do
         [ -f "$out/$file" ] || die "the build made no '$out/$file'"
     done
     built=$out
@@ -146,7 +146,7 @@ install_all() {
 
     stage=$(mktemp -d)
     umask 022
-    cp -- "$built/library/libholepunch.so" "$built/library/libholepunch.a" "$stage"
+    cp -- "$built/c-abi/libholepunch.so" "$built/c-abi/libholepunch.a" "$stage"
     "$strip" --strip-unneeded "$stage/libholepunch.so" || die "cannot strip the shared library"
     "$strip" --strip-debug "$stage/libholepunch.a" || die "cannot strip the static library"
     # A byte of the ELF header: 1 for 32 bit, 2 for 64 bit.

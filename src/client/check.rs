@@ -6,23 +6,20 @@ use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::driver::SILENCE_PATIENCE;
 use super::{Client, random_bytes};
 use crate::error::{Error, ErrorKind};
 use crate::net::poll::wait_readable;
 use crate::net::portmap::{self, ProbeAnswer};
-use crate::net::tcp_look::TcpLook;
+use crate::net::tcp_look::SilenceWatch;
 #[cfg(target_os = "linux")]
 use crate::net::udp::Report;
 use crate::net::udp::UdpEndpoint;
 use crate::net::waker::Waker;
 use crate::proto::check::{Check, CheckConfig, CheckResult};
-use crate::proto::connect::{Outcome, Unreachable};
+use crate::proto::connect::{NO_SERVICE_PATIENCE, Outcome, Unreachable};
 use crate::proto::wire::MAX_DATAGRAM;
 use crate::proto::{NatBehaviour, Rng, SocketIndex};
 
-/// How long signs that the server is no good are not believed.
-const NO_SERVICE_PATIENCE: Duration = Duration::from_secs(2);
 /// Datagrams that are read from one socket before the others get their turn.
 const MAX_READS_PER_TURN: usize = 64;
 
@@ -78,7 +75,7 @@ impl Client {
         let mut run = CheckRun {
             sockets: Vec::new(),
             unreachable: None,
-            look: None,
+            silence: SilenceWatch::start(),
             started: Instant::now(),
             local: self.local.map(|local| local.ip()),
         };
@@ -124,7 +121,10 @@ impl Client {
             {
                 return Ok((result, answers));
             }
-            run.look_at_silent_server(machine);
+            let silent = !machine.is_answered() && run.unreachable.is_none();
+            if run.silence.is_udp_blocked(machine.server_address().filter(|_| silent)) {
+                run.unreachable = Some(Unreachable::NoUdp);
+            }
             let time_is_up = deadline.is_some_and(|deadline| now >= deadline);
             if let Some(error) = self.check_failure(run, machine, time_is_up) {
                 return Err(error);
@@ -199,7 +199,7 @@ struct CheckRun {
     sockets: Vec<UdpEndpoint>,
     /// What the network says is wrong with the server.
     unreachable: Option<Unreachable>,
-    look: Option<TcpLook>,
+    silence: SilenceWatch,
     started: Instant,
     /// The address to ask from, where the caller wants a certain one.
     local: Option<IpAddr>,
@@ -249,19 +249,6 @@ impl CheckRun {
             }
         }
         Ok(config)
-    }
-
-    /// Tells a network without UDP from a server that is not there.
-    fn look_at_silent_server(&mut self, machine: &Check) {
-        if machine.is_answered() || self.unreachable.is_some() || self.started.elapsed() < SILENCE_PATIENCE {
-            return;
-        }
-        if self.look.is_none() {
-            self.look = machine.server_address().and_then(|server| TcpLook::start(server).ok());
-        }
-        if self.look.as_mut().is_some_and(TcpLook::is_answered) {
-            self.unreachable = Some(Unreachable::NoUdp);
-        }
     }
 
     fn transmit(&self, machine: &mut Check) {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::{EARLY_OVERHEAD, EarlyDatagram, MAX_EARLY_BYTES, Shared};
 use crate::net::poll::wait_readable;
 use crate::net::portmap::{self, PortMapper};
-use crate::net::tcp_look::TcpLook;
+use crate::net::tcp_look::SilenceWatch;
 #[cfg(target_os = "linux")]
 use crate::net::udp::Report;
 use crate::net::udp::{UdpEndpoint, unreachable_kind};
@@ -18,8 +18,6 @@ use crate::proto::{Connect, ConnectEvent, Disposition, MeetingEvent, SocketIndex
 
 /// Datagrams that are read from one socket before time and the other sockets get their turn.
 const MAX_READS_PER_TURN: usize = 64;
-/// How long the server's silence is nothing to wonder at; then its host is asked over TCP.
-pub(super) const SILENCE_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a router that has not answered yet may take to hear that nothing is wanted any more.
 const RELEASE_PATIENCE: Duration = Duration::from_millis(20);
 /// How long one may take to close what it has opened for nothing; UPnP needs a connection for that.
@@ -45,8 +43,7 @@ pub(super) struct Run<'a> {
     mapper: Option<PortMapper>,
     /// Whether the router has opened a port.
     is_mapped: bool,
-    started: Instant,
-    look: Option<TcpLook>,
+    silence: SilenceWatch,
 }
 
 impl<'a> Run<'a> {
@@ -59,8 +56,7 @@ impl<'a> Run<'a> {
             early_bytes: 0,
             mapper: None,
             is_mapped: false,
-            started: Instant::now(),
-            look: None,
+            silence: SilenceWatch::start(),
         }
     }
 
@@ -88,7 +84,11 @@ impl<'a> Run<'a> {
         loop {
             self.provide_sockets(connect);
             self.provide_mapping(connect);
-            self.look_at_silent_server(connect);
+            if let Some(server) = connect.silent_server()
+                && self.silence.is_udp_blocked(Some(server))
+            {
+                connect.handle_unreachable(Instant::now(), server, Unreachable::NoUdp);
+            }
             self.transmit(connect);
             while let Some(event) = connect.poll_event() {
                 log_event(&event);
@@ -153,24 +153,6 @@ impl<'a> Run<'a> {
             if mapped.is_public() {
                 connect.add_mapped(Instant::now(), mapped.external);
             }
-        }
-    }
-
-    /// Tells a network without UDP from a server that is not there.
-    fn look_at_silent_server(&mut self, connect: &mut Connect) {
-        let now = Instant::now();
-        if now < self.started + SILENCE_PATIENCE {
-            return;
-        }
-        let Some(server) = connect.silent_server() else {
-            self.look = None;
-            return;
-        };
-        if self.look.is_none() {
-            self.look = TcpLook::start(server).ok();
-        }
-        if self.look.as_mut().is_some_and(TcpLook::is_answered) {
-            connect.handle_unreachable(now, server, Unreachable::NoUdp);
         }
     }
 

@@ -2,19 +2,20 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// A TCP connection that is being tried, for the answer's sake only.
 #[derive(Debug)]
-pub(crate) struct TcpLook {
+struct TcpLook {
     socket: Socket,
     refused: bool,
 }
 
 impl TcpLook {
     /// Tries; nothing waits.
-    pub(crate) fn start(host: SocketAddr) -> io::Result<Self> {
+    fn start(host: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(host), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         let refused = match socket.connect(&host.into()) {
@@ -27,7 +28,7 @@ impl TcpLook {
     }
 
     /// Whether the host has answered by now: accepting or refusing is the same here.
-    pub(crate) fn is_answered(&mut self) -> bool {
+    fn is_answered(&mut self) -> bool {
         if let Ok(Some(error)) = self.socket.take_error() {
             self.refused |= error.kind() == io::ErrorKind::ConnectionRefused;
         }
@@ -35,10 +36,39 @@ impl TcpLook {
     }
 }
 
+/// How long a server's silence is nothing to wonder at; then its host is asked over TCP.
+const SILENCE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Tells a network without UDP from a server that is not there.
+#[derive(Debug)]
+pub(crate) struct SilenceWatch {
+    started: Instant,
+    look: Option<TcpLook>,
+}
+
+impl SilenceWatch {
+    /// The server is asked from now on.
+    pub(crate) fn start() -> Self {
+        Self { started: Instant::now(), look: None }
+    }
+
+    /// Whether the host of a server that has not answered so far does answer TCP.
+    pub(crate) fn is_udp_blocked(&mut self, silent_server: Option<SocketAddr>) -> bool {
+        let silent = silent_server.filter(|_| self.started.elapsed() >= SILENCE_PATIENCE);
+        let Some(server) = silent else {
+            self.look = None;
+            return false;
+        };
+        if self.look.is_none() {
+            self.look = TcpLook::start(server).ok();
+        }
+        self.look.as_mut().is_some_and(TcpLook::is_answered)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
-    use std::time::{Duration, Instant};
 
     use super::*;
 

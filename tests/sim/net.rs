@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use holepunch::proto::rendezvous::{Gate, Shard, ShardConfig, Verdict};
+use holepunch::proto::secure::PublicKey;
 use holepunch::proto::session::{Session, SessionConfig};
 use holepunch::proto::wire::codec::Writer;
 use holepunch::proto::wire::{Alternates, FilterReply};
@@ -169,13 +170,14 @@ impl Internet {
     }
 
     /// Adds a host of its own site that joins a room at `starts`; its identity is made of its number.
-    pub fn add_room(&mut self, access: Access, starts: Duration, id: &[u8]) -> usize {
+    pub fn add_room(&mut self, access: Access, starts: Duration, id: &[u8], pinned: &[PublicKey]) -> usize {
         let (inside, nat) = self.place(access);
         let mut meeting = Self::config(id, usize::MAX, DialectPolicy::Native).meeting;
         meeting.host_candidates = vec![inside];
         meeting.lasting = true;
         let identity = [self.hosts.len() as u8 + 1; 32];
-        let config = SessionConfig { meeting, identity, pinned: Vec::new(), delivery: Default::default() };
+        let config =
+            SessionConfig { meeting, identity, pinned: pinned.to_vec(), delivery: Default::default() };
         let seed = self.rng.bytes();
         let machine = Machine::Room(Box::new(Session::new(config, seed, self.base + starts)));
         self.add(Host::new(machine, inside, nat, starts))

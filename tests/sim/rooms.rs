@@ -34,7 +34,7 @@ impl Rooms {
         let mut internet = Internet::new(seed, weather, false);
         let mut names = Vec::new();
         for (number, access) in accesses.iter().enumerate() {
-            let host = internet.add_room(*access, Duration::from_millis(100 * number as u64), ID);
+            let host = internet.add_room(*access, Duration::from_millis(100 * number as u64), ID, &[]);
             names.push(internet.hosts[host].room().local());
         }
         let accepted = vec![BTreeSet::new(); names.len()];
@@ -207,7 +207,7 @@ fn nobody_loses_a_peer_with_the_server() {
         rooms.assert_accounted(host, false);
     }
     // And new ones find them.
-    let late = rooms.internet.add_room(HOME, rooms.internet.now, ID);
+    let late = rooms.internet.add_room(HOME, rooms.internet.now, ID, &[]);
     let name = rooms.internet.hosts[late].room().local();
     rooms.names.push(name);
     rooms.pass(5 * SECOND);
@@ -265,6 +265,24 @@ fn who_falls_silent_is_given_up_and_found_again() {
 }
 
 #[test]
+fn who_holds_a_wrong_key_is_told_of_once_and_never_talked_to() {
+    let mut rooms = Rooms::new(10, stormy(5), &[HOME, HOME]);
+    // The third insists on the first one's key.
+    let picky = rooms.internet.add_room(HOME, SECOND, ID, &[public_key(&[1; 32])]);
+    let name = rooms.internet.hosts[picky].room().local();
+    rooms.names.push(name);
+    rooms.accepted.push(BTreeSet::new());
+    rooms.pass(60 * SECOND);
+    assert_eq!(rooms.connected(picky), BTreeSet::from([0]));
+    let refused = Departure::WrongKey(public_key(&[2; 32]));
+    assert_eq!(rooms.left(picky, 1).map(|(_, departure)| departure), Some(refused));
+    let told =
+        |wanted: fn(&SessionEvent) -> bool| rooms.told(picky).filter(|(_, event)| wanted(event)).count();
+    assert_eq!(told(|event| matches!(event, SessionEvent::Left(..))), 1);
+    assert_eq!(told(|event| matches!(event, SessionEvent::Joined(_))), 2);
+}
+
+#[test]
 fn an_idle_room_sends_little() {
     let mut rooms = Rooms::new(8, stormy(0), &[HOME; 4]);
     rooms.pass(20 * SECOND);
@@ -281,7 +299,7 @@ fn an_idle_room_sends_little() {
 #[test]
 fn another_id_joins_nothing_and_strangers_disturb_nothing() {
     let mut rooms = Rooms::new(9, stormy(5), &[HOME, HOME, Access::Open]);
-    let other = rooms.internet.add_room(HOME, Duration::ZERO, b"another room");
+    let other = rooms.internet.add_room(HOME, Duration::ZERO, b"another room", &[]);
     rooms.internet.attack = 2;
     rooms.pass(10 * SECOND);
     for number in 0..30u8 {

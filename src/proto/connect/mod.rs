@@ -20,7 +20,7 @@ const SILENT_GRACE: Duration = Duration::from_millis(80);
 /// And how much longer those of them that have been heard.
 const STRAGGLER_GRACE: Duration = Duration::from_millis(100);
 /// How long signs that the server is no good are not believed: it may be starting, and such signs can be forged.
-const NO_SERVICE_PATIENCE: Duration = Duration::from_secs(2);
+pub const NO_SERVICE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Whom a call with enough open holes waits for.
 #[derive(Clone, Copy, Debug)]

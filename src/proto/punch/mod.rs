@@ -46,6 +46,8 @@ const MAX_RUMOURED_ENDPOINTS: usize = 2;
 const PROBES_AFTER_HINT: u32 = 12;
 const OPENER_BEFORE_PROBES: Duration = Duration::from_millis(5);
 const RUMOUR_LIFE: Duration = Duration::from_secs(2);
+/// How many peers that were removed are remembered.
+const MAX_REMOVED: usize = 64;
 /// A peer that left is reported as one that could not be reached if it was punched in vain for so long.
 const REPORTED_AFTER: Duration = Duration::from_secs(1);
 /// What a [`Puncher`] needs to know.
@@ -115,6 +117,8 @@ pub struct Puncher {
     released: Vec<SocketIndex>,
     /// Whose hole was agreed upon of late.
     reached: VecDeque<PeerId>,
+    /// Who was removed of late.
+    removed: VecDeque<PeerId>,
 }
 
 impl Puncher {
@@ -133,6 +137,7 @@ impl Puncher {
             spares: Vec::new(),
             released: Vec::new(),
             reached: VecDeque::new(),
+            removed: VecDeque::new(),
         }
     }
 
@@ -165,6 +170,7 @@ impl Puncher {
                 Some(position)
             })
         };
+        self.removed.retain(|removed| *removed != id);
         let position = match known {
             Some(position) => position,
             None if self.peers.len() >= MAX_PEERS => {
@@ -370,7 +376,7 @@ impl Puncher {
         if let Some(position) = self.upgrade((socket, source), probe.sender) {
             return Some(position);
         }
-        if self.peers.len() >= MAX_PEERS {
+        if self.peers.len() >= MAX_PEERS || self.removed.contains(&probe.sender) {
             return None;
         }
         self.peers.push(Peer::new(now, probe.sender, Some(NativePunch::new(probe.sender))));
@@ -525,8 +531,10 @@ impl Puncher {
         }
     }
 
-    /// Knows nothing more of a peer.
+    /// Knows nothing more of a peer, whose last probes may still be on their way, unless it is added again.
     pub fn remove(&mut self, id: PeerId) {
+        self.removed.truncate(MAX_REMOVED - 1);
+        self.removed.push_front(id);
         if let Some(position) = self.position_by_id(id) {
             self.peers.remove(position);
         }

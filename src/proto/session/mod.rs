@@ -34,6 +34,8 @@ pub struct Session {
     delivery: DeliveryConfig,
     rng: Rng,
     members: BTreeMap<PeerId, Member>,
+    /// Who has shown a wrong key; the latest of them.
+    refused: VecDeque<PeerId>,
     server_lost: bool,
     left: bool,
     /// Datagrams that are nobody's.
@@ -67,6 +69,7 @@ impl Session {
             delivery: config.delivery,
             rng,
             members: BTreeMap::new(),
+            refused: VecDeque::new(),
             server_lost: false,
             left: false,
             strangers: 0,
@@ -171,15 +174,15 @@ impl Session {
         let over = PeerPath { socket, endpoint: source, kind: CandidateKind::PeerReflexive, rtt: None };
         let known = match Message::parse(datagram) {
             Ok(Message::HandshakeBegin(begin)) if begin.receiver == self.local => {
-                self.with_member(begin.sender, now, over, |_, channel| channel.handle_begin(&begin))
+                self.with_channel(begin.sender, now, |_, channel| channel.handle_begin(&begin))
             }
             Ok(Message::HandshakeAnswer(answer)) => {
                 let owner = self.owner_of(answer.to);
-                self.with_member(owner, now, over, |now, channel| channel.handle_answer(now, &answer))
+                self.with_channel(owner, now, |now, channel| channel.handle_answer(now, &answer))
             }
             Ok(Message::HandshakeEnd(end)) => {
                 let owner = self.owner_of(end.to);
-                self.with_member(owner, now, over, |now, channel| channel.handle_end(now, &end))
+                self.with_channel(owner, now, |now, channel| channel.handle_end(now, &end))
             }
             Ok(Message::Sealed(sealed)) => {
                 let owner = self.owner_of(sealed.to);
@@ -203,20 +206,13 @@ impl Session {
         self.members.values().find(owns).map_or(PeerId::UNKNOWN, |member| member.id)
     }
 
-    fn with_member(
-        &mut self,
-        id: PeerId,
-        now: Instant,
-        over: PeerPath,
-        handle: impl FnOnce(Instant, &mut Channel),
-    ) -> bool {
-        let parties = self.parties(id);
-        let rng = self.rng.fork();
+    /// Gives a message of a handshake to a member's channel. One that is faster than our own view of the hole comes again: until
+    /// then nobody knows where an answer would go.
+    fn with_channel(&mut self, id: PeerId, now: Instant, handle: impl FnOnce(Instant, &mut Channel)) -> bool {
         let Some(member) = self.members.get_mut(&id) else { return false };
-        // Its handshake may be faster than our own view of the hole.
-        member.path.get_or_insert(over);
-        let channel = member.channel.get_or_insert_with(|| Channel::new(parties, &self.pinned, rng, now));
-        handle(now, channel);
+        if let Some(channel) = &mut member.channel {
+            handle(now, channel);
+        }
         true
     }
 
@@ -307,7 +303,7 @@ impl Session {
 
     fn join(&mut self, now: Instant, id: PeerId) {
         let known = self.members.contains_key(&id) || id == PeerId::UNKNOWN;
-        if !known && self.members.len() < MAX_MEMBERS {
+        if !known && !self.refused.contains(&id) && self.members.len() < MAX_MEMBERS {
             self.members.insert(id, Member::new(id, self.delivery, now));
             self.events.push(SessionEvent::Joined(id));
         }
@@ -367,6 +363,10 @@ impl Session {
         if !member.given_up {
             let undelivered = member.delivery.undelivered().collect();
             self.events.push(SessionEvent::Left(id, departure, undelivered));
+        }
+        if matches!(departure, Departure::WrongKey(_)) {
+            self.refused.truncate(MAX_MEMBERS - 1);
+            self.refused.push_front(id);
         }
         if departure == Departure::Unreachable {
             let mut looked_for = Member::new(id, self.delivery, now);
