@@ -24,9 +24,12 @@ pub use error::{Error, ErrorKind};
 pub use net::portmap;
 pub use proto::nat::{Allocation, Filtering, Mapping, NatBehaviour};
 pub use proto::punch::{Attempt, Cause, PunchReport};
-pub use proto::session::{Departure, PeerPath, SessionEvent as RoomEvent};
+pub use proto::secure::PublicKey;
+pub use proto::session::{
+    Departure, MemberId, PeerPath, SessionCounters as RoomCounters, SessionEvent as RoomEvent,
+};
 pub use proto::wire::is_control_packet;
-pub use proto::{CandidateKind, DialectPolicy, PathPolicy, Techniques};
+pub use proto::{CandidateKind, DialectPolicy, PathPolicy, PeerId, Techniques};
 pub use server::{Server, ServerConfig};
 pub use session::{Room, RoomOptions, RoomPeer};
 

@@ -8,7 +8,10 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use holepunch::proto::delivery::MAX_MESSAGE;
-use holepunch::{Client, Departure, DialectPolicy, ErrorKind, Room, RoomEvent, RoomOptions};
+use holepunch::proto::session::MAX_PLAIN_MESSAGE;
+use holepunch::{
+    Client, Departure, DialectPolicy, ErrorKind, MemberId, PeerId, Room, RoomEvent, RoomOptions,
+};
 use support::{TestServer, unique_id};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -18,8 +21,12 @@ fn join(server: &TestServer, id: &[u8]) -> Room {
 }
 
 /// The first event that is wanted, within half a minute.
-fn wait_for<T>(room: &Room, mut wanted: impl FnMut(RoomEvent) -> Option<T>) -> T {
-    let until = Instant::now() + PATIENCE;
+fn wait_for<T>(room: &Room, wanted: impl FnMut(RoomEvent) -> Option<T>) -> T {
+    wait_so_long_for(room, PATIENCE, wanted)
+}
+
+fn wait_so_long_for<T>(room: &Room, patience: Duration, mut wanted: impl FnMut(RoomEvent) -> Option<T>) -> T {
+    let until = Instant::now() + patience;
     let mut seen = Vec::new();
     loop {
         let rest = until.saturating_duration_since(Instant::now());
@@ -41,6 +48,10 @@ fn wait_connected(room: &Room, count: usize) {
     });
 }
 
+fn encrypted(id: PeerId) -> MemberId {
+    MemberId { id, encrypted: true }
+}
+
 fn message(event: RoomEvent) -> Option<Vec<u8>> {
     match event {
         RoomEvent::Message(_, text) => Some(text),
@@ -57,8 +68,7 @@ fn three_meet_talk_and_leave() {
     for (number, room) in rooms.iter().enumerate() {
         assert_eq!(room.peers().len(), 2);
         assert!(room.peers().iter().all(|peer| peer.path.is_some()));
-        let numbers = room.send_to_all(&vec![number as u8; MAX_MESSAGE]).unwrap();
-        assert_eq!(numbers.len(), 2);
+        assert_eq!(room.send_to_all(&vec![number as u8; MAX_MESSAGE]).unwrap(), 1);
     }
     for (number, room) in rooms.iter().enumerate() {
         let mut from: Vec<_> = (0..2).map(|_| wait_for(room, message)).collect();
@@ -71,14 +81,14 @@ fn three_meet_talk_and_leave() {
     assert_eq!(a.export_key(b.local(), b"label"), b.export_key(a.local(), b"label"));
     assert!(a.export_key(b.local(), b"label").is_some());
     let number = a.send(b.local(), b"only you").unwrap();
-    wait_for(a, |event| (event == RoomEvent::Delivered(b.local(), number)).then_some(()));
+    wait_for(a, |event| (event == RoomEvent::Delivered(encrypted(b.local()), number)).then_some(()));
     assert_eq!(wait_for(b, message), b"only you");
     let began = Instant::now();
     let gone = rooms[2].local();
     rooms[2].leave();
     for room in &rooms[..2] {
         wait_for(room, |event| {
-            (event == RoomEvent::Left(gone, Departure::Goodbye, Vec::new())).then_some(())
+            (event == RoomEvent::Left(encrypted(gone), Departure::Goodbye, Vec::new())).then_some(())
         });
     }
     assert!(began.elapsed() < Duration::from_secs(2));
@@ -186,10 +196,72 @@ fn what_cannot_be_is_an_error() {
     assert_eq!(kind(Room::join(nowhere, b"id", options())), ErrorKind::ServerNotFound);
     let room = join(&server, &unique_id());
     assert_eq!(room.send_to_all(&vec![0; MAX_MESSAGE + 1]).unwrap_err().kind(), ErrorKind::InvalidArgument);
-    assert_eq!(room.send_to_all(b"nobody hears").unwrap(), []);
+    assert_eq!(room.send_to_all(b"nobody hears").unwrap(), 1);
     // A server that never answers is told as lost, and the room goes on trying.
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let client = Client::new(&silent.local_addr().unwrap().to_string()).unwrap();
     let room = Room::join(client, b"id", options()).unwrap();
     wait_for(&room, |event| (event == RoomEvent::ServerLost).then_some(()));
+}
+
+#[test]
+fn a_message_to_all_goes_to_those_who_can_take_it() {
+    let server = TestServer::start(DialectPolicy::Auto);
+    let id = unique_id();
+    let (a, b, c) = (join(&server, &id), join(&server, &id), join(&server, &id));
+    wait_connected(&a, 2);
+    let text = vec![7; MAX_MESSAGE];
+    while a.send(c.local(), &text).is_ok() {}
+    let number = a.send_to_all(&text).unwrap();
+    wait_for(&a, |event| (event == RoomEvent::Untaken(encrypted(c.local()), number)).then_some(()));
+    wait_for(&a, |event| (event == RoomEvent::Delivered(encrypted(b.local()), number)).then_some(()));
+    assert_eq!(wait_for(&b, message), text);
+}
+
+#[test]
+fn plain_peers_are_refused_or_marked_in_every_event() {
+    let server = TestServer::start(DialectPolicy::Auto);
+    let id = unique_id();
+    let closed = join(&server, &id);
+    let mut options = RoomOptions::default();
+    options.plain_peers = true;
+    let open = Room::join(server.client(), &id, options).unwrap();
+    wait_connected(&closed, 1);
+    wait_connected(&open, 1);
+    let mut client = server.client();
+    client.set_dialect(DialectPolicy::Plain);
+    let peers = client.connect(&id, 1).unwrap();
+    let socket = client.take_socket(peers[0].socket).unwrap();
+    let plain = wait_for(&open, |event| match event {
+        RoomEvent::Joined(member) => Some(assert!(!member.encrypted)).map(|()| member),
+        _ => None,
+    });
+    wait_for(&open, |event| {
+        matches!(event, RoomEvent::Connected(who, _, None) if who == plain).then_some(())
+    });
+    let member = open.peers().into_iter().find(|peer| peer.member == plain).unwrap();
+    socket.send_to(b"in the open", peers[0].endpoint).unwrap();
+    wait_for(&open, |event| (event == RoomEvent::Message(plain, b"in the open".to_vec())).then_some(()));
+    open.send(plain.id, &[1; MAX_PLAIN_MESSAGE]).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut buffer = [0; 2000];
+    let received = loop {
+        let (len, source) = socket.recv_from(&mut buffer).unwrap();
+        assert_eq!(source, peers[0].endpoint);
+        if !holepunch::is_control_packet(&buffer[..len]) {
+            break len;
+        }
+    };
+    assert_eq!(buffer[..received], [1; MAX_PLAIN_MESSAGE]);
+    for unsuitable in [&[1; MAX_PLAIN_MESSAGE + 1][..], b"", b"SYN", b"ACK"] {
+        assert_eq!(open.send(plain.id, unsuitable).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    }
+    assert!(member.path.is_some() && open.export_key(plain.id, b"label").is_none());
+    // It says no goodbye; the server forgets it, and then it has been silent for too long.
+    wait_so_long_for(&open, 3 * PATIENCE, |event| {
+        (event == RoomEvent::Left(plain, Departure::TimedOut, vec![])).then_some(())
+    });
+    let told = std::iter::from_fn(|| closed.next_event(Some(Duration::ZERO)));
+    assert!(told.into_iter().all(|event| !matches!(event, RoomEvent::Joined(member) if !member.encrypted)));
+    assert_eq!(closed.peers().len(), 1);
 }

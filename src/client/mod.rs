@@ -236,7 +236,11 @@ impl Client {
     }
 
     /// Turns the client into what a room begins with: what is to be reached and how, and the sockets.
-    pub(crate) fn into_room(mut self, id: &[u8]) -> Result<(MeetingConfig, Vec<Option<UdpEndpoint>>), Error> {
+    pub(crate) fn into_room(
+        mut self,
+        id: &[u8],
+        plain_peers: bool,
+    ) -> Result<(MeetingConfig, Vec<Option<UdpEndpoint>>), Error> {
         let id = check_id(id)?;
         let deadline = self.deadline();
         let servers = self.spend_cancellation(|client| client.prepare(deadline))?;
@@ -244,8 +248,9 @@ impl Client {
         let meeting = MeetingConfig {
             id,
             wanted: usize::MAX,
-            // Nobody in a room goes without a secure channel.
+            // The server never sees a room's ID.
             policy: DialectPolicy::Native,
+            plain_peers,
             server_retry: self.server_retry,
             peer_retry: self.peer_retry,
             sockets,
@@ -360,6 +365,7 @@ impl Client {
             id,
             wanted: expected,
             policy: self.policy,
+            plain_peers: false,
             server_retry: self.server_retry,
             peer_retry: self.peer_retry,
             sockets: self.local_sockets(),

@@ -32,9 +32,11 @@ use crate::error::{Error, ErrorKind};
 use crate::net::poll::wait_readable;
 use crate::net::waker::Waker;
 use crate::proto::PeerId;
-use crate::proto::delivery::{DeliveryConfig, MAX_MESSAGE, Rejected};
+use crate::proto::delivery::{DeliveryConfig, MAX_MESSAGE};
 use crate::proto::secure::{PublicKey, public_key};
-use crate::proto::session::{PeerPath, Session, SessionConfig, SessionEvent};
+use crate::proto::session::{
+    MAX_PLAIN_MESSAGE, MemberId, PeerPath, SendError, Session, SessionConfig, SessionCounters, SessionEvent,
+};
 
 /// What a room is joined with.
 #[derive(Clone, Default)]
@@ -46,14 +48,17 @@ pub struct RoomOptions {
     pub pinned: Vec<PublicKey>,
     /// What may wait for each peer, and from each.
     pub delivery: DeliveryConfig,
+    /// Whether existing plain tools that the server names are let in. Nothing is encrypted, authenticated or repeated between
+    /// them and us, which every event about them says: see [`MemberId::encrypted`].
+    pub plain_peers: bool,
 }
 
 /// A member, as it is known now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RoomPeer {
-    /// Its name in the room; another one each time it joins.
-    pub id: PeerId,
+    /// Who it is.
+    pub member: MemberId,
     /// Over which path messages flow, if they do.
     pub path: Option<PeerPath>,
 }
@@ -85,11 +90,11 @@ pub struct Room {
 }
 
 impl Room {
-    /// Joins the room of those who share `id`, by way of the client's server and with its settings (but for the dialect: there
-    /// are no secure channels to existing plain tools). Looks up the server, within the client's timeout, and returns; who
+    /// Joins the room of those who share `id`, by way of the client's server and with its settings (but for the dialect: the
+    /// server must speak native, so that it never sees the ID). Looks up the server, within the client's timeout, and returns; who
     /// is there, and whether the server answers, are events. The client's sockets become the room's.
     pub fn join(client: Client, id: &[u8], options: RoomOptions) -> Result<Self, Error> {
-        let (meeting, sockets) = client.into_room(id)?;
+        let (meeting, sockets) = client.into_room(id, options.plain_peers)?;
         let identity = match options.identity {
             Some(identity) => identity,
             None => random_bytes()?,
@@ -121,7 +126,7 @@ impl Room {
     /// Who is there.
     pub fn peers(&self) -> Vec<RoomPeer> {
         let session = self.shared.session.lock();
-        session.members().map(|(id, path)| RoomPeer { id, path }).collect()
+        session.members().map(|(member, path)| RoomPeer { member, path }).collect()
     }
 
     /// The next event: at once, or within `timeout` (`None`: however long it takes). `None` if there is none by then, or the room
@@ -155,32 +160,30 @@ impl Room {
     }
 
     /// Sends a message of at most [`MAX_MESSAGE`] bytes to a peer; returns the number by which its delivery, or its loss, will be
-    /// told. A peer that is not connected yet gets it when it is.
+    /// told. A peer that is not connected yet gets it when it is. To a plain peer a message goes once, in one datagram of at
+    /// most [`MAX_PLAIN_MESSAGE`] bytes, and nothing is told.
     pub fn send(&self, to: PeerId, message: &[u8]) -> Result<u64, Error> {
-        let mut taken = self.hand_over(Some(to), message);
-        match taken.pop() {
-            Some((_, Ok(number))) => Ok(number),
-            Some((_, Err(rejected))) => Err(rejection(rejected)),
-            None => Err(Error::new(ErrorKind::InvalidArgument, "there is no such peer in the room")),
-        }
+        self.hand_over(Some(to), message)
     }
 
-    /// Sends a message to everybody who is there; returns the numbers. If there is no room for it at somebody's it is sent to
-    /// the others all the same, and the error says so.
-    pub fn send_to_all(&self, message: &[u8]) -> Result<Vec<(PeerId, u64)>, Error> {
-        if message.len() > MAX_MESSAGE {
-            return Err(rejection(Rejected::TooLong));
-        }
+    /// Sends a message to everybody who is there; its delivery to each is told by the number that is returned. If it is not
+    /// taken for some, for whom too much waits, events tell so; if for nobody, it is an error.
+    pub fn send_to_all(&self, message: &[u8]) -> Result<u64, Error> {
         self.hand_over(None, message)
-            .into_iter()
-            .map(|(peer, number)| Ok((peer, number.map_err(rejection)?)))
-            .collect()
     }
 
-    fn hand_over(&self, to: Option<PeerId>, message: &[u8]) -> Vec<(PeerId, Result<u64, Rejected>)> {
-        let taken = self.shared.session.lock().send(Instant::now(), to, message);
+    fn hand_over(&self, to: Option<PeerId>, message: &[u8]) -> Result<u64, Error> {
+        let mut session = self.shared.session.lock();
+        let taken = session.send(Instant::now(), to, message);
+        self.shared.flag_events(&session);
+        drop(session);
         self.shared.driver.wake();
-        taken
+        taken.map_err(rejection)
+    }
+
+    /// What has been dropped.
+    pub fn counters(&self) -> SessionCounters {
+        self.shared.session.lock().counters()
     }
 
     /// A key for another protocol between us and a peer: the same on both sides, different for each label, known to nobody else.
@@ -206,11 +209,14 @@ impl Drop for Room {
     }
 }
 
-fn rejection(rejected: Rejected) -> Error {
-    match rejected {
-        Rejected::TooLong => {
-            Error::new(ErrorKind::InvalidArgument, format!("a message has at most {MAX_MESSAGE} bytes"))
+fn rejection(error: SendError) -> Error {
+    let message = match error {
+        SendError::TooLong => {
+            format!("a message has at most {MAX_MESSAGE} bytes, and {MAX_PLAIN_MESSAGE} to a plain peer")
         }
-        Rejected::Full => Error::new(ErrorKind::Full, "too much waits for a peer already"),
-    }
+        SendError::Reserved => "the plain dialect has a meaning of its own for this message".into(),
+        SendError::NoSuchPeer => "there is no such peer in the room".into(),
+        SendError::Full => return Error::new(ErrorKind::Full, "too much waits already"),
+    };
+    Error::new(ErrorKind::InvalidArgument, message)
 }

@@ -143,6 +143,7 @@ impl Internet {
 
     pub fn config(id: &[u8], expected: usize, policy: DialectPolicy) -> ConnectConfig {
         let meeting = MeetingConfig {
+            plain_peers: false,
             id: SessionId::new(id).unwrap(),
             wanted: expected,
             policy,

@@ -48,10 +48,10 @@ impl Rooms {
     }
 
     fn say(&mut self, from: usize, text: &[u8]) {
-        let taken = self.internet.in_room(from, |room, now| room.send(now, None, text));
-        for (to, number) in taken {
-            self.accepted[from].insert((to, number.expect("there is room")));
-        }
+        let number = self.internet.in_room(from, |room, now| room.send(now, None, text));
+        let number = number.expect("there is room");
+        let members = self.internet.hosts[from].room().members();
+        self.accepted[from].extend(members.map(|(member, _)| (member.id, number)));
     }
 
     /// Whom a host is connected to, by number.
@@ -59,7 +59,7 @@ impl Rooms {
         let names = &self.names;
         let number = |id: PeerId| names.iter().position(|name| *name == id).expect("a member");
         let room = self.internet.hosts[host].room();
-        room.members().filter(|(_, path)| path.is_some()).map(|(id, _)| number(id)).collect()
+        room.members().filter(|(_, path)| path.is_some()).map(|(member, _)| number(member.id)).collect()
     }
 
     fn all_connected(&mut self, hosts: &[usize]) -> bool {
@@ -75,14 +75,16 @@ impl Rooms {
 
     fn left(&self, host: usize, whom: usize) -> Option<(Duration, Departure)> {
         self.told(host).find_map(|(at, event)| match event {
-            SessionEvent::Left(id, departure, _) if *id == self.names[whom] => Some((*at, *departure)),
+            SessionEvent::Left(member, departure, _) if member.id == self.names[whom] => {
+                Some((*at, *departure))
+            }
             _ => None,
         })
     }
 
     fn heard(&self, host: usize, from: usize) -> Vec<Vec<u8>> {
         let messages = self.told(host).filter_map(|(_, event)| match event {
-            SessionEvent::Message(id, text) if *id == self.names[from] => Some(text.clone()),
+            SessionEvent::Message(member, text) if member.id == self.names[from] => Some(text.clone()),
             _ => None,
         });
         messages.collect()
@@ -93,10 +95,12 @@ impl Rooms {
         let mut open = self.accepted[host].clone();
         for (_, event) in self.told(host) {
             match event {
-                SessionEvent::Delivered(id, number) => assert!(open.remove(&(*id, *number)), "told once"),
-                SessionEvent::Left(id, _, undelivered) => {
+                SessionEvent::Delivered(member, number) => {
+                    assert!(open.remove(&(member.id, *number)), "told once");
+                }
+                SessionEvent::Left(member, _, undelivered) => {
                     for number in undelivered {
-                        assert!(open.remove(&(*id, *number)), "told once");
+                        assert!(open.remove(&(member.id, *number)), "told once");
                     }
                 }
                 _ => {}
@@ -137,13 +141,13 @@ fn ten_members_meet_and_every_message_comes_once_and_in_order() {
             let keys: BTreeMap<_, _> = rooms
                 .told(host)
                 .filter_map(|(_, event)| match event {
-                    SessionEvent::Connected(id, _, key) => Some((*id, *key)),
+                    SessionEvent::Connected(member, _, key) => Some((member.id, *key)),
                     _ => None,
                 })
                 .collect();
             assert_eq!(keys.len(), 9);
             for (number, name) in rooms.names.iter().enumerate().filter(|(number, _)| *number != host) {
-                assert_eq!(keys[name], public_key(&[number as u8 + 1; 32]));
+                assert_eq!(keys[name], Some(public_key(&[number as u8 + 1; 32])));
             }
             assert!(rooms.told(host).all(|(_, event)| !matches!(event, SessionEvent::Left(..))));
         }
@@ -228,7 +232,7 @@ fn who_moves_is_reached_again_within_three_seconds() {
         rooms.pass(30 * SECOND);
         for (host, from) in [(0, 1), (0, 2), (1, 0), (2, 0)] {
             let arrived = rooms.told(host).find_map(|(at, event)| match event {
-                SessionEvent::Message(id, _) if *id == rooms.names[from] => Some(*at),
+                SessionEvent::Message(member, _) if member.id == rooms.names[from] => Some(*at),
                 _ => None,
             });
             let took = arrived.expect("it comes") - moved_at;
@@ -314,7 +318,7 @@ fn another_id_joins_nothing_and_strangers_disturb_nothing() {
             let wanted: Vec<_> = (0..30).map(|number| vec![number]).collect();
             assert_eq!(rooms.heard(host, from), wanted, "{from} to {host}");
         }
-        assert!(rooms.internet.hosts[host].room().dropped() > 0);
+        assert!(rooms.internet.hosts[host].room().counters().strangers > 0);
         assert_eq!(rooms.connected(host).len(), 2);
     }
     let told = &rooms.internet.hosts[other].told;

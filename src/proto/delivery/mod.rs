@@ -51,24 +51,17 @@ pub struct Delivery {
     config: DeliveryConfig,
     sender: Sender,
     receiver: Receiver,
-    next_id: u64,
     malformed: u64,
 }
 
 impl Delivery {
     /// Nothing was sent yet.
     pub fn new(config: DeliveryConfig, now: Instant) -> Self {
-        Self {
-            config,
-            sender: Sender::new(now),
-            receiver: Receiver::new(config.max_unfetched),
-            next_id: 0,
-            malformed: 0,
-        }
+        Self { config, sender: Sender::new(now), receiver: Receiver::new(config.max_unfetched), malformed: 0 }
     }
 
-    /// Takes a message, and says by which number [`Self::poll_delivered`] will tell that it has come.
-    pub fn send(&mut self, message: &[u8]) -> Result<u64, Rejected> {
+    /// Takes a message; by this number [`Self::poll_delivered`] will tell that it has come.
+    pub fn send(&mut self, number: u64, message: &[u8]) -> Result<(), Rejected> {
         if message.len() > MAX_MESSAGE {
             return Err(Rejected::TooLong);
         }
@@ -76,10 +69,8 @@ impl Delivery {
         if waiting > 0 && waiting + sender::cost(message) > self.config.max_unacknowledged {
             return Err(Rejected::Full);
         }
-        let id = self.next_id;
-        self.next_id += 1;
-        self.sender.push(id, message);
-        Ok(id)
+        self.sender.push(number, message);
+        Ok(())
     }
 
     /// Whether a frame is delivery's.

@@ -121,7 +121,7 @@ impl Pair {
         let text = vec![7; message];
         let (mut taken, mut fetched) = (0, 0);
         while fetched < bytes {
-            while taken < bytes && self.ends[0].send(&text).is_ok() {
+            while taken < bytes && self.ends[0].send(0, &text).is_ok() {
                 taken += message;
             }
             self.pass(Duration::from_millis(1));
@@ -146,7 +146,7 @@ fn messages_of_every_length_come_whole_in_order_and_once() {
             .collect();
         for end in 0..2 {
             for (number, message) in messages.iter().enumerate() {
-                assert_eq!(pair.ends[end].send(message), Ok(number as u64));
+                assert_eq!(pair.ends[end].send(number as u64, message), Ok(()));
             }
         }
         pair.pass(Duration::from_secs(120));
@@ -162,14 +162,14 @@ fn messages_of_every_length_come_whole_in_order_and_once() {
 #[test]
 fn what_does_not_come_is_known() {
     let mut pair = Pair::new(LAN, 4);
-    pair.ends[0].send(b"first").unwrap();
+    pair.ends[0].send(7, b"first").unwrap();
     pair.pass(Duration::from_secs(1));
     pair.link.loss_percent = 100;
-    pair.ends[0].send(b"second").unwrap();
-    pair.ends[0].send(b"third").unwrap();
+    pair.ends[0].send(8, b"second").unwrap();
+    pair.ends[0].send(9, b"third").unwrap();
     let sent = pair.sent;
     pair.pass(Duration::from_secs(30));
-    assert_eq!(pair.ends[0].undelivered().collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(pair.ends[0].undelivered().collect::<Vec<_>>(), [8, 9]);
     assert!(pair.sent - sent < 40, "{} datagrams into the void", pair.sent - sent);
     pair.link.loss_percent = 0;
     pair.pass(Duration::from_secs(5));
@@ -181,15 +181,19 @@ fn what_does_not_come_is_known() {
 fn limits_hold_at_their_edges() {
     let mut end =
         Delivery::new(DeliveryConfig { max_unacknowledged: 100_000, ..Default::default() }, Instant::now());
-    assert_eq!(end.send(&vec![0; MAX_MESSAGE + 1]), Err(Rejected::TooLong));
-    assert_eq!(end.send(&vec![0; MAX_MESSAGE]), Ok(0));
+    assert_eq!(end.send(0, &vec![0; MAX_MESSAGE + 1]), Err(Rejected::TooLong));
+    assert_eq!(end.send(0, &vec![0; MAX_MESSAGE]), Ok(()));
     let cost = |len: usize| len + 64 * len.div_ceil(MAX_PART).max(1);
     let rest = (0..100_000).rev().find(|len| cost(MAX_MESSAGE) + cost(*len) <= 100_000).unwrap();
-    assert_eq!(end.send(&vec![0; rest + 1]), Err(Rejected::Full));
-    assert_eq!(end.send(&vec![0; rest]), Ok(1));
-    assert_eq!(end.send(&[]), Err(Rejected::Full));
+    assert_eq!(end.send(1, &vec![0; rest + 1]), Err(Rejected::Full));
+    assert_eq!(end.send(1, &vec![0; rest]), Ok(()));
+    assert_eq!(end.send(2, &[]), Err(Rejected::Full));
     let tiny = DeliveryConfig { max_unacknowledged: 10, ..Default::default() };
-    assert_eq!(Delivery::new(tiny, Instant::now()).send(&[0; 5000]), Ok(0), "one message is always taken");
+    assert_eq!(
+        Delivery::new(tiny, Instant::now()).send(0, &[0; 5000]),
+        Ok(()),
+        "one message is always taken"
+    );
 }
 
 #[test]
@@ -199,7 +203,7 @@ fn a_slow_consumer_makes_the_sender_wait_and_loses_nothing() {
     let text = [9; 10_000];
     let mut taken = 0;
     for _ in 0..2000 {
-        while pair.ends[0].send(&text).is_ok() {
+        while pair.ends[0].send(0, &text).is_ok() {
             taken += 1;
         }
         pair.pass(Duration::from_millis(5));
@@ -258,7 +262,7 @@ fn nonsense_is_counted_and_harms_nothing() {
         }
         pair.ends[(round % 2) as usize].handle_frame(pair.now, &frame);
         if round % 100 == 0 {
-            let _ = pair.ends[0].send(&[1; 3000]);
+            let _ = pair.ends[0].send(0, &[1; 3000]);
             pair.pass(Duration::from_millis(2));
         }
     }
@@ -273,7 +277,7 @@ fn nonsense_is_counted_and_harms_nothing() {
         end.handle_frame(pair.now, &Part { number, flags, bytes: &full }.encode());
     }
     assert!(end.malformed() > 1 && end.poll_message(pair.now).is_none());
-    end.send(b"mine").unwrap();
+    end.send(0, b"mine").unwrap();
     end.handle_frame(pair.now, &Ack { next: 5, limit: 900, ahead: vec![255; 128] }.encode());
     assert_eq!(end.poll_delivered(), None);
     assert!(end.poll_frame(pair.now).is_some());

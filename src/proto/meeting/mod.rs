@@ -57,7 +57,7 @@ impl Meeting {
             local,
             key: keys.probe,
             retry: config.peer_retry,
-            policy: config.policy,
+            policy: if config.plain_peers { DialectPolicy::Auto } else { config.policy },
             sockets: config.sockets,
             techniques: config.techniques,
             // Without a server nobody forwards.

@@ -19,6 +19,8 @@ pub struct MeetingConfig {
     pub wanted: usize,
     /// Which dialects may be spoken.
     pub policy: DialectPolicy,
+    /// Whether existing plain tools that the server names are peers, too, although the server must speak native.
+    pub plain_peers: bool,
     /// Longest pause between two unanswered requests to the server.
     pub server_retry: Duration,
     /// Longest pause between two probes of a path; half as much again where the peer may be an existing plain tool.

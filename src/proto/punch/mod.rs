@@ -468,6 +468,7 @@ impl Puncher {
             {
                 plain.handle_data();
                 peer.plain_open_since = now.checked_sub(NATIVE_HEAD_START);
+                self.handle_timeout(now);
                 return true;
             }
         }
@@ -499,10 +500,14 @@ impl Puncher {
                     self.reached.push_back(native.id);
                 }
             }
-            if let Some((socket, endpoint, plain)) = &mut peer.plain
-                && let Some(signal) = plain.handle_timeout(now, self.config.retry)
-            {
-                self.transmits.push_back(signal_to(*socket, *endpoint, signal));
+            if let Some((socket, endpoint, plain)) = &mut peer.plain {
+                if let Some(signal) = plain.handle_timeout(now, self.config.retry) {
+                    self.transmits.push_back(signal_to(*socket, *endpoint, signal));
+                }
+                // One that may speak native still has to show who it is.
+                if plain.take_reached() && peer.native.is_none() {
+                    self.reached.push_back(peer.listed_id);
+                }
             }
         }
         self.counters.sent += (self.transmits.len() - before) as u64;

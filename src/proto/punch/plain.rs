@@ -28,12 +28,13 @@ pub struct PlainPunch {
     phase: Phase,
     sent: u32,
     next: Option<Instant>,
+    reached: bool,
 }
 
 impl PlainPunch {
     /// Starts with a `SYN` at `now`.
     pub fn new(now: Instant) -> Self {
-        Self { phase: Phase::Syn, sent: 0, next: Some(now) }
+        Self { phase: Phase::Syn, sent: 0, next: Some(now), reached: false }
     }
 
     /// Takes a signal of the peer's; returns what to answer at once.
@@ -59,8 +60,14 @@ impl PlainPunch {
 
     /// The peer's application spoke: it is through, and so are we.
     pub fn handle_data(&mut self) {
+        self.reached |= !self.is_done();
         self.phase = Phase::Done;
         self.next = None;
+    }
+
+    /// Whether the hole has become good since this was asked last.
+    pub fn take_reached(&mut self) -> bool {
+        std::mem::take(&mut self.reached)
     }
 
     /// Does what is due; returns what to send.
@@ -83,6 +90,7 @@ impl PlainPunch {
                 self.next = FINAL_ACK_PAUSES.get(*sent).map(|pause| now + *pause);
                 if self.next.is_none() {
                     self.phase = Phase::Done;
+                    self.reached = true;
                 }
                 Some(Signal::Ack)
             }

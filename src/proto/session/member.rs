@@ -3,10 +3,13 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::types::{Departure, Events, PeerPath, SessionEvent};
-use crate::proto::delivery::{Delivery, DeliveryConfig};
+use super::types::{
+    Departure, Events, MAX_PLAIN_MESSAGE, MemberId, PeerPath, SendError, SessionCounters, SessionEvent,
+};
+use crate::proto::delivery::{Delivery, DeliveryConfig, Rejected};
 use crate::proto::secure::Channel;
-use crate::proto::types::{PeerId, Transmit};
+use crate::proto::types::Transmit;
+use crate::proto::wire::{is_control_packet, plain::Signal};
 
 /// First byte of what is said beside messages.
 const PING: u8 = 0x01;
@@ -25,11 +28,13 @@ const PING_PAUSES: [Duration; 4] = [
     Duration::from_millis(1000),
 ];
 /// After so much silence from the first question on another path is looked for.
-pub(super) const PATH_PATIENCE: Duration = Duration::from_secs(1);
+const PATH_PATIENCE: Duration = Duration::from_secs(1);
 /// And after so much in all the peer counts as unreachable. RFC 7675 allows 30 s.
 const CONSENT: Duration = Duration::from_secs(15);
+/// A plain peer cannot be asked: one that has been silent for so long, and that the server has forgotten, is gone.
+const PLAIN_CONSENT: Duration = Duration::from_secs(30);
 /// How long one that the server has given up may take to say that it is there.
-pub(super) const DOUBT: Duration = Duration::from_millis(800);
+const DOUBT: Duration = Duration::from_millis(800);
 /// Copies of a goodbye.
 const BYE_COPIES: usize = 3;
 /// A datagram from another endpoint moves the path there once the present one has been silent for so long.
@@ -37,7 +42,7 @@ const ROAMING_PATIENCE: Duration = Duration::from_millis(400);
 
 #[derive(Debug)]
 pub(super) struct Member {
-    pub id: PeerId,
+    pub name: MemberId,
     pub path: Option<PeerPath>,
     pub channel: Option<Channel>,
     pub delivery: Delivery,
@@ -60,9 +65,9 @@ pub(super) struct Member {
 }
 
 impl Member {
-    pub fn new(id: PeerId, config: DeliveryConfig, now: Instant) -> Self {
+    pub fn new(name: MemberId, config: DeliveryConfig, now: Instant) -> Self {
         Self {
-            id,
+            name,
             path: None,
             channel: None,
             delivery: Delivery::new(config, now),
@@ -80,9 +85,31 @@ impl Member {
         }
     }
 
-    /// Whether sealed datagrams can be sent to it.
+    /// Whether messages can be sent to it.
     pub fn is_connected(&self) -> bool {
-        self.path.is_some() && self.channel.as_ref().is_some_and(Channel::is_established)
+        let is_secure = self.channel.as_ref().is_some_and(Channel::is_established);
+        self.path.is_some() && (is_secure || !self.name.encrypted)
+    }
+
+    /// Takes a message for it. Of one that is not encrypted nothing more will be known.
+    pub fn send(&mut self, number: u64, message: &[u8]) -> Result<(), SendError> {
+        if self.name.encrypted {
+            return self.delivery.send(number, message).map_err(|rejected| match rejected {
+                Rejected::TooLong => SendError::TooLong,
+                Rejected::Full => SendError::Full,
+            });
+        }
+        if message.len() > MAX_PLAIN_MESSAGE {
+            return Err(SendError::TooLong);
+        }
+        if is_control_packet(message) {
+            return Err(SendError::Reserved);
+        }
+        if !self.is_connected() {
+            return Err(SendError::Full);
+        }
+        self.outgoing.push(message.to_vec());
+        Ok(())
     }
 
     /// Messages flow from now on.
@@ -111,13 +138,22 @@ impl Member {
         self.path = Some(path);
         self.path_heard = now;
         if moved && self.told_connected {
-            events.push(SessionEvent::PathChanged(self.id, path));
+            events.push(SessionEvent::PathChanged(self.name, path));
         }
     }
 
-    /// Asks at once whether the peer is there.
+    /// What has been dropped of what came from it, and what others have.
+    pub fn count(&self, mut counters: SessionCounters) -> SessionCounters {
+        let of_channel = self.channel.as_ref().map(Channel::counters).unwrap_or_default();
+        counters.forged += of_channel.forged;
+        counters.replayed += of_channel.replayed;
+        counters.malformed += self.delivery.malformed();
+        counters
+    }
+
+    /// Asks at once whether the peer is there; a plain one has no way to answer.
     pub fn ask(&mut self, now: Instant) {
-        if self.asked.is_none() {
+        if self.asked.is_none() && self.name.encrypted {
             self.asked = Some((now, 0, now));
         }
     }
@@ -125,6 +161,14 @@ impl Member {
     /// Since when the peer has not answered.
     pub fn unanswered_since(&self) -> Option<Instant> {
         self.asked.map(|(since, ..)| since)
+    }
+
+    /// When it has kept silent for so long that something is to be done: it is gone if the server has forgotten it, or else
+    /// another path is looked for, once.
+    pub fn patience_ends(&self) -> Option<Instant> {
+        let doubt = self.unlisted_since.map(|_| DOUBT);
+        let patience = doubt.or(self.reopened.is_none().then_some(PATH_PATIENCE))?;
+        self.unanswered_since().map(|since| since + patience)
     }
 
     /// Takes what was said beside messages.
@@ -152,6 +196,9 @@ impl Member {
         if let Some(channel) = &mut self.channel {
             channel.handle_timeout(now);
         }
+        if !self.name.encrypted {
+            return self.handle_plain_timeout(now);
+        }
         if !self.is_connected() {
             // Who was never reached is given up as late as who falls silent, and once.
             return self.given_up || now < self.heard + CONSENT;
@@ -172,6 +219,14 @@ impl Member {
             self.say(now, &ping);
         }
         now < self.heard + CONSENT
+    }
+
+    fn handle_plain_timeout(&mut self, now: Instant) -> bool {
+        if self.is_connected() && now >= self.nonce_sent + IDLE {
+            self.nonce_sent = now;
+            self.outgoing.push(Signal::KeepAlive.as_bytes().to_vec());
+        }
+        self.unlisted_since.is_none() || now < self.heard + PLAIN_CONSENT
     }
 
     /// Seals something for the peer; lost if it is not connected.
@@ -210,8 +265,14 @@ impl Member {
         }
     }
 
+    /// When to call [`Self::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
         let channel = self.channel.as_ref().and_then(Channel::poll_timeout);
+        if !self.name.encrypted {
+            let keep_alive = self.is_connected().then(|| self.nonce_sent + IDLE);
+            let consent = self.unlisted_since.map(|_| self.heard + PLAIN_CONSENT);
+            return keep_alive.into_iter().chain(consent).min();
+        }
         if !self.is_connected() {
             let patience = (!self.given_up).then(|| self.heard + CONSENT);
             return channel.into_iter().chain(patience).min();
@@ -220,6 +281,7 @@ impl Member {
         let idle = self.heard + if sending { IDLE_WHILE_SENDING } else { IDLE };
         let asked = self.asked.map_or(idle, |(.., next)| next);
         let consent = self.heard + CONSENT;
-        [Some(asked), Some(consent), channel, self.delivery.poll_timeout()].into_iter().flatten().min()
+        let due = [Some(asked), Some(consent), self.patience_ends(), channel, self.delivery.poll_timeout()];
+        due.into_iter().flatten().min()
     }
 }

@@ -6,15 +6,20 @@ mod types;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Bound;
 use std::time::{Duration, Instant};
 
-use self::member::{DOUBT, Member, PATH_PATIENCE};
+use self::member::Member;
 use self::types::Events;
-pub use self::types::{Departure, MAX_EVENTS, PeerPath, SessionConfig, SessionEvent};
-use crate::proto::delivery::{DeliveryConfig, Rejected};
+pub use self::types::{
+    Departure, MAX_EVENTS, MAX_PLAIN_MESSAGE, MemberId, PeerPath, SendError, SessionConfig, SessionCounters,
+    SessionEvent,
+};
+use crate::proto::delivery::{DeliveryConfig, MAX_MESSAGE};
 use crate::proto::meeting::{Disposition, Meeting, MeetingEvent};
+use crate::proto::punch::PeerStatus;
 use crate::proto::secure::{Channel, ChannelEvent, Parties, PublicKey};
-use crate::proto::types::{CandidateKind, PeerDialect, PeerId, SocketIndex, Transmit};
+use crate::proto::types::{Candidate, CandidateKind, PeerDialect, PeerId, SocketIndex, Transmit};
 use crate::proto::wire::{LeaveReason, Message};
 use crate::proto::{LookupKey, Rng, SessionKeys};
 
@@ -34,12 +39,19 @@ pub struct Session {
     delivery: DeliveryConfig,
     rng: Rng,
     members: BTreeMap<PeerId, Member>,
+    /// Members that something has happened to.
+    touched: Vec<PeerId>,
+    plain_peers: bool,
+    /// Whose message was asked for last.
+    served: PeerId,
+    /// The number of the next message; 0 is none's.
+    next_number: u64,
     /// Who has shown a wrong key; the latest of them.
     refused: VecDeque<PeerId>,
     server_lost: bool,
     left: bool,
-    /// Datagrams that are nobody's.
-    strangers: u64,
+    /// What has been dropped, but for what the channels of those who are there have.
+    counters: SessionCounters,
     transmits: VecDeque<Transmit>,
     events: Events,
 }
@@ -58,6 +70,7 @@ impl Session {
     pub fn new(config: SessionConfig, seed: [u8; 32], now: Instant) -> Self {
         let mut rng = Rng::new(seed);
         let keys = SessionKeys::derive(&config.meeting.id);
+        let plain_peers = config.meeting.plain_peers;
         let meeting = Meeting::new(config.meeting, rng.bytes(), now);
         let mut session = Self {
             local: meeting.local(),
@@ -69,10 +82,14 @@ impl Session {
             delivery: config.delivery,
             rng,
             members: BTreeMap::new(),
+            touched: Vec::new(),
+            plain_peers,
+            served: PeerId::UNKNOWN,
+            next_number: 1,
             refused: VecDeque::new(),
             server_lost: false,
             left: false,
-            strangers: 0,
+            counters: SessionCounters::default(),
             transmits: VecDeque::new(),
             events: Events::default(),
         };
@@ -86,15 +103,14 @@ impl Session {
     }
 
     /// Who is there, and over which path, if messages flow.
-    pub fn members(&self) -> impl Iterator<Item = (PeerId, Option<PeerPath>)> {
-        self.members.values().map(|member| (member.id, member.path.filter(|_| member.is_connected())))
+    pub fn members(&self) -> impl Iterator<Item = (MemberId, Option<PeerPath>)> {
+        let there = self.members.values().filter(|member| !member.given_up);
+        there.map(|member| (member.name, member.path.filter(|_| member.is_connected())))
     }
 
-    /// What was dropped: datagrams that are nobody's, and what the channels have dropped.
-    pub fn dropped(&self) -> u64 {
-        let channels = self.members.values().filter_map(|member| member.channel.as_ref());
-        let of_channels = channels.map(|channel| channel.counters().forged + channel.counters().replayed);
-        self.strangers + of_channels.sum::<u64>()
+    /// What was dropped.
+    pub fn counters(&self) -> SessionCounters {
+        self.members.values().fold(self.counters, |counters, member| member.count(counters))
     }
 
     /// A key for another protocol between us and a member: see [`Channel::export_key`].
@@ -102,32 +118,47 @@ impl Session {
         self.members.get(&peer)?.channel.as_ref()?.export_key(label)
     }
 
-    /// Sends a message to a member, or to all; for each the number by which its delivery will be told. A member that is not
-    /// connected yet gets it when it is.
-    pub fn send(
-        &mut self,
-        now: Instant,
-        to: Option<PeerId>,
-        message: &[u8],
-    ) -> Vec<(PeerId, Result<u64, Rejected>)> {
-        let unread = self.events.are_many();
-        let recipients = self.members.values_mut().filter(|member| to.is_none_or(|to| to == member.id));
-        let taken = recipients.map(|member| {
-            // Each message leads to an event, and nobody asks for those that are there.
-            let result = if unread { Err(Rejected::Full) } else { member.delivery.send(message) };
-            (member.id, result)
-        });
-        let taken = taken.collect();
-        self.flush(now);
-        taken
+    /// Sends a message to a member, or to all; returns the number by which its delivery to each will be told. A member that is
+    /// not connected yet gets it when it is. If only some of all take it, events tell for whom it was not taken.
+    pub fn send(&mut self, now: Instant, to: Option<PeerId>, message: &[u8]) -> Result<u64, SendError> {
+        if message.len() > MAX_MESSAGE {
+            return Err(SendError::TooLong);
+        }
+        // Each message leads to an event, and nobody asks for those that are there.
+        if self.events.are_many() {
+            return Err(SendError::Full);
+        }
+        let number = self.next_number;
+        let mut untaken = Vec::new();
+        let (mut taken, mut error) = (false, None);
+        let there = self.members.values_mut().filter(|member| !member.given_up);
+        for member in there.filter(|member| to.is_none_or(|to| to == member.name.id)) {
+            match member.send(number, message) {
+                Ok(()) => taken = true,
+                Err(rejected) => {
+                    untaken.push(member.name);
+                    error = Some(rejected);
+                }
+            }
+            member.drain(now, &mut self.transmits);
+        }
+        // To nobody, all can be said.
+        if !taken && let Some(error) = error.or(to.map(|_| SendError::NoSuchPeer)) {
+            return Err(error);
+        }
+        self.next_number += 1;
+        untaken.into_iter().for_each(|name| self.events.push(SessionEvent::Untaken(name, number)));
+        Ok(number)
     }
 
     /// Says goodbye to everybody. Only [`Self::poll_transmit`] is to be asked afterwards.
     pub fn leave(&mut self, now: Instant) {
         self.left = true;
-        self.members.values_mut().for_each(|member| member.say_goodbye(now));
+        for member in self.members.values_mut() {
+            member.say_goodbye(now);
+            member.drain(now, &mut self.transmits);
+        }
         self.meeting.close();
-        self.flush(now);
     }
 
     /// A router says that a datagram of ours had passed as many others as it was allowed to.
@@ -186,24 +217,27 @@ impl Session {
             }
             Ok(Message::Sealed(sealed)) => {
                 let owner = self.owner_of(sealed.to);
-                let member = self.members.get_mut(&owner);
-                let text =
-                    member.and_then(|member| Some((member.channel.as_mut()?.open(now, &sealed)?, owner)));
-                if let Some((text, owner)) = &text {
-                    self.hear(now, *owner, over, text);
+                let mut opened = None;
+                let known = self.with_channel(owner, now, |now, channel| opened = channel.open(now, &sealed));
+                if let Some(text) = opened {
+                    self.hear(now, owner, over, &text);
                 }
-                text.is_some()
+                known
             }
-            _ => self.meeting.handle_datagram(now, socket, source, datagram) == Disposition::Control,
+            _ => match self.meeting.handle_datagram(now, socket, source, datagram) {
+                Disposition::Control => true,
+                Disposition::Data => self.hear_plain(now, over, datagram),
+                Disposition::Stranger => false,
+            },
         };
-        self.strangers += u64::from(!known);
+        self.counters.strangers += u64::from(!known);
         self.advance(now);
     }
 
     /// Whose end of a channel this is; nobody's name if there is none such.
     fn owner_of(&self, end: u32) -> PeerId {
         let owns = |member: &&Member| member.channel.as_ref().is_some_and(|channel| channel.has_end(end));
-        self.members.values().find(owns).map_or(PeerId::UNKNOWN, |member| member.id)
+        self.members.values().find(owns).map_or(PeerId::UNKNOWN, |member| member.name.id)
     }
 
     /// Gives a message of a handshake to a member's channel. One that is faster than our own view of the hole comes again: until
@@ -213,6 +247,7 @@ impl Session {
         if let Some(channel) = &mut member.channel {
             handle(now, channel);
         }
+        self.touched.push(id);
         true
     }
 
@@ -228,12 +263,34 @@ impl Session {
         member.handle_frame(now, text);
     }
 
+    /// Something has come from where a plain peer is, or seems to; `false` if none is there.
+    fn hear_plain(&mut self, now: Instant, over: PeerPath, text: &[u8]) -> bool {
+        // It may be what shows that the hole is open.
+        self.handle_meeting(now);
+        let is_it = |member: &&mut Member| {
+            let path = member.path.map(|path| (path.socket, path.endpoint));
+            !member.name.encrypted && path == Some((over.socket, over.endpoint))
+        };
+        let Some(member) = self.members.values_mut().find(is_it) else { return false };
+        member.heard = now;
+        let name = member.name;
+        if !self.events.are_many() {
+            self.events.push(SessionEvent::Message(name, text.to_vec()));
+        } else {
+            self.events.count_untold();
+        }
+        true
+    }
+
     /// Does all that is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.left {
             return;
         }
         self.meeting.handle_timeout(now);
+        let is_due = |member: &&Member| member.poll_timeout().is_some_and(|due| due <= now);
+        let due = self.members.values().filter(is_due).map(|member| member.name.id);
+        self.touched.extend(due);
         self.advance(now);
     }
 
@@ -242,70 +299,97 @@ impl Session {
         self.meeting.change_network(now, host_candidates);
         for member in self.members.values_mut() {
             member.ask(now);
-            self.meeting.reopen(now, member.id);
+            self.meeting.reopen(now, member.name.id);
+            self.touched.push(member.name.id);
         }
         self.advance(now);
     }
 
     fn advance(&mut self, now: Instant) {
-        while let Some(event) = self.meeting.poll_event() {
-            self.handle_meeting(now, event);
-        }
+        self.handle_meeting(now);
         self.watch_server(now);
-        let ids: Vec<_> = self.members.keys().copied().collect();
-        for id in ids {
+        while let Some(id) = self.touched.pop() {
             self.advance_member(now, id);
-        }
-        self.flush(now);
-    }
-
-    fn handle_meeting(&mut self, now: Instant, event: MeetingEvent) {
-        match event {
-            MeetingEvent::Registered(observed) => self.events.push(SessionEvent::Registered(observed)),
-            MeetingEvent::Refused(reason) => self.events.push(SessionEvent::Refused(reason)),
-            MeetingEvent::Found(id, PeerDialect::Native, candidates) => {
-                if let Some(member) = self.members.get_mut(&id) {
-                    member.unlisted_since = None;
-                    let listed = |path: PeerPath| {
-                        let named = candidates.iter().any(|candidate| candidate.endpoint == path.endpoint);
-                        named || matches!(path.kind, CandidateKind::PeerReflexive | CandidateKind::Relayed)
-                    };
-                    // It has moved: what leads to where it was will not work.
-                    if member.path.is_some_and(|path| !listed(path)) {
-                        member.ask(now);
-                        self.meeting.reopen(now, id);
-                    }
-                } else {
-                    self.join(now, id);
-                }
+            if let Some(member) = self.members.get_mut(&id) {
+                member.drain(now, &mut self.transmits);
             }
-            MeetingEvent::Reached(status) => {
-                let (socket, endpoint, kind, rtt) = (status.socket, status.endpoint, status.kind, status.rtt);
-                let (parties, rng) = (self.parties(status.id), self.rng.fork());
-                // A hint of the server's may have been faster than its list.
-                self.join(now, status.id);
-                let Some(member) = self.members.get_mut(&status.id) else { return };
-                member.set_path(now, PeerPath { socket, endpoint, kind, rtt }, &mut self.events);
-                member.channel.get_or_insert_with(|| Channel::new(parties, &self.pinned, rng, now));
-            }
-            MeetingEvent::Gone(id, Some(LeaveReason::Goodbye)) => self.depart(now, id, Departure::Goodbye),
-            MeetingEvent::Gone(id, _) => match self.members.get_mut(&id) {
-                // The server may have lost it, or everything; we have not.
-                Some(member) if member.is_connected() => {
-                    member.unlisted_since = Some(now);
-                    member.ask(now);
-                }
-                _ => self.depart(now, id, Departure::TimedOut),
-            },
-            _ => {}
         }
     }
 
-    fn join(&mut self, now: Instant, id: PeerId) {
-        let known = self.members.contains_key(&id) || id == PeerId::UNKNOWN;
-        if !known && !self.refused.contains(&id) && self.members.len() < MAX_MEMBERS {
-            self.members.insert(id, Member::new(id, self.delivery, now));
-            self.events.push(SessionEvent::Joined(id));
+    /// Hears what the meeting has to say.
+    fn handle_meeting(&mut self, now: Instant) {
+        while let Some(event) = self.meeting.poll_event() {
+            match event {
+                MeetingEvent::Registered(observed) => self.events.push(SessionEvent::Registered(observed)),
+                MeetingEvent::Refused(reason) => self.events.push(SessionEvent::Refused(reason)),
+                MeetingEvent::Found(id, dialect, candidates) => {
+                    self.note_found(now, id, dialect, &candidates)
+                }
+                MeetingEvent::Reached(status) => self.note_reached(now, &status),
+                MeetingEvent::Gone(id, reason) => self.note_gone(now, id, reason),
+                _ => {}
+            }
+        }
+    }
+
+    fn note_found(&mut self, now: Instant, id: PeerId, dialect: PeerDialect, candidates: &[Candidate]) {
+        let Some(member) = self.members.get_mut(&id) else {
+            return self.join(now, MemberId { id, encrypted: dialect == PeerDialect::Native });
+        };
+        member.unlisted_since = None;
+        let listed = |path: PeerPath| {
+            let named = candidates.iter().any(|candidate| candidate.endpoint == path.endpoint);
+            named || matches!(path.kind, CandidateKind::PeerReflexive | CandidateKind::Relayed)
+        };
+        // It has moved: what leads to where it was will not work.
+        if member.path.is_some_and(|path| !listed(path)) {
+            member.ask(now);
+            self.meeting.reopen(now, id);
+        }
+        self.touched.push(id);
+    }
+
+    fn note_reached(&mut self, now: Instant, status: &PeerStatus) {
+        let (id, encrypted) = (status.id, status.authenticated);
+        let path =
+            PeerPath { socket: status.socket, endpoint: status.endpoint, kind: status.kind, rtt: status.rtt };
+        let (parties, rng) = (self.parties(id), self.rng.fork());
+        // A hint of the server's may have been faster than its list.
+        self.join(now, MemberId { id, encrypted });
+        let Some(member) = self.members.get_mut(&id).filter(|member| member.name.encrypted == encrypted)
+        else {
+            return;
+        };
+        member.set_path(now, path, &mut self.events);
+        if encrypted {
+            member.channel.get_or_insert_with(|| Channel::new(parties, &self.pinned, rng, now));
+        } else {
+            member.note_connected(now);
+            self.events.push(SessionEvent::Connected(member.name, path, None));
+        }
+        self.touched.push(id);
+    }
+
+    fn note_gone(&mut self, now: Instant, id: PeerId, reason: Option<LeaveReason>) {
+        match self.members.get_mut(&id) {
+            // The server may have lost it, or everything; we have not.
+            Some(member) if member.is_connected() && reason != Some(LeaveReason::Goodbye) => {
+                member.unlisted_since = Some(now);
+                member.ask(now);
+                self.touched.push(id);
+            }
+            _ if reason == Some(LeaveReason::Goodbye) => self.depart(now, id, Departure::Goodbye),
+            _ => self.depart(now, id, Departure::TimedOut),
+        }
+    }
+
+    fn join(&mut self, now: Instant, name: MemberId) {
+        let wanted = (name.encrypted || self.plain_peers) && name.id != PeerId::UNKNOWN;
+        let new = wanted && !self.members.contains_key(&name.id) && !self.refused.contains(&name.id);
+        if new && self.members.len() < MAX_MEMBERS {
+            self.members.insert(name.id, Member::new(name, self.delivery, now));
+            self.events.push(SessionEvent::Joined(name));
+            self.touched.push(name.id);
         }
     }
 
@@ -322,34 +406,35 @@ impl Session {
 
     fn advance_member(&mut self, now: Instant, id: PeerId) {
         let Some(member) = self.members.get_mut(&id) else { return };
+        let name = member.name;
         let audible = member.handle_timeout(now);
         while let Some(event) = member.channel.as_mut().and_then(Channel::poll_event) {
             match (event, member.path) {
                 (ChannelEvent::Established(key), Some(path)) => {
                     if std::mem::take(&mut member.given_up) {
-                        self.events.push(SessionEvent::Joined(id));
+                        self.events.push(SessionEvent::Joined(name));
                     }
                     member.note_connected(now);
-                    self.events.push(SessionEvent::Connected(id, path, key));
+                    self.events.push(SessionEvent::Connected(name, path, Some(key)));
                 }
                 (ChannelEvent::WrongKey(key), _) => member.departure = Some(Departure::WrongKey(key)),
                 (ChannelEvent::Established(_), None) => {}
             }
         }
         while let Some(number) = member.delivery.poll_delivered() {
-            self.events.push(SessionEvent::Delivered(id, number));
+            self.events.push(SessionEvent::Delivered(name, number));
         }
         let unanswered = member.unanswered_since();
-        let silent_for = |patience| unanswered.is_some_and(|since| now >= since + patience);
-        if member.unlisted_since.is_some() && silent_for(DOUBT) {
+        let out_of_patience = member.patience_ends().is_some_and(|at| now >= at);
+        if member.unlisted_since.is_some() && (out_of_patience || !(audible || name.encrypted)) {
             member.departure.get_or_insert(Departure::TimedOut);
         } else if !audible {
             member.departure.get_or_insert(Departure::Unreachable);
-        } else if silent_for(PATH_PATIENCE) && member.reopened.is_none() {
+        } else if out_of_patience {
             member.reopened = Some(now);
             self.meeting.reopen(now, id);
         }
-        if unanswered.is_none() {
+        if unanswered.is_none() && name.encrypted {
             member.unlisted_since = None;
         }
         if let Some(departure) = member.departure {
@@ -360,27 +445,23 @@ impl Session {
     /// A member is gone; one that may only be out of reach is looked for from the start.
     fn depart(&mut self, now: Instant, id: PeerId, departure: Departure) {
         let Some(member) = self.members.remove(&id) else { return };
+        self.counters = member.count(self.counters);
         if !member.given_up {
             let undelivered = member.delivery.undelivered().collect();
-            self.events.push(SessionEvent::Left(id, departure, undelivered));
+            self.events.push(SessionEvent::Left(member.name, departure, undelivered));
         }
         if matches!(departure, Departure::WrongKey(_)) {
             self.refused.truncate(MAX_MEMBERS - 1);
             self.refused.push_front(id);
         }
         if departure == Departure::Unreachable {
-            let mut looked_for = Member::new(id, self.delivery, now);
+            let mut looked_for = Member::new(member.name, self.delivery, now);
             looked_for.given_up = true;
             self.members.insert(id, looked_for);
+            self.touched.push(id);
             self.meeting.reopen(now, id);
         } else {
             self.meeting.remove(id);
-        }
-    }
-
-    fn flush(&mut self, now: Instant) {
-        for member in self.members.values_mut() {
-            member.drain(now, &mut self.transmits);
         }
     }
 
@@ -407,12 +488,15 @@ impl Session {
         if let Some(event) = self.events.pop() {
             return Some(event);
         }
-        let message = self.members.values_mut().find_map(|member| {
-            let message = member.delivery.poll_message(now)?;
-            Some(SessionEvent::Message(member.id, message))
-        });
-        self.flush(now);
-        message
+        // Everybody gets a turn.
+        let ready = |(_, member): &(&PeerId, &Member)| member.delivery.has_message();
+        let after = self.members.range((Bound::Excluded(self.served), Bound::Unbounded)).find(ready);
+        self.served = after.or_else(|| self.members.iter().find(ready)).map(|(id, _)| *id)?;
+        let member = self.members.get_mut(&self.served)?;
+        let message = member.delivery.poll_message(now)?;
+        // The peer may be told that there is room again.
+        member.drain(now, &mut self.transmits);
+        Some(SessionEvent::Message(member.name, message))
     }
 
     /// When to call `handle_timeout`; to be asked for after every call that takes `&mut self`.
@@ -422,15 +506,8 @@ impl Session {
             return None;
         }
         let server = self.meeting.server_silent_since().filter(|_| !self.server_lost);
-        let members = self.members.values().filter_map(|member| self.member_timeout(member));
+        let members = self.members.values().filter_map(Member::poll_timeout);
         let others = [self.meeting.poll_timeout(), server.map(|since| since + SERVER_PATIENCE)];
         members.chain(others.into_iter().flatten()).min()
-    }
-
-    fn member_timeout(&self, member: &Member) -> Option<Instant> {
-        let doubt = member.unlisted_since.map(|_| DOUBT);
-        let patience = doubt.or((member.reopened.is_none()).then_some(PATH_PATIENCE));
-        let unanswered = member.unanswered_since().zip(patience).map(|(since, patience)| since + patience);
-        [member.poll_timeout(), unanswered].into_iter().flatten().min()
     }
 }

@@ -12,6 +12,8 @@ use crate::proto::wire::RefusedReason;
 
 /// Most events that are kept until they are asked for.
 pub const MAX_EVENTS: usize = 16_384;
+/// Longest message to a plain peer: it goes in one datagram, which passes everywhere.
+pub const MAX_PLAIN_MESSAGE: usize = 1200;
 
 /// What a [`super::Session`] needs to know.
 #[derive(Clone)]
@@ -24,6 +26,43 @@ pub struct SessionConfig {
     pub pinned: Vec<PublicKey>,
     /// What may wait for each peer, and from each.
     pub delivery: DeliveryConfig,
+}
+
+/// Who a member is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MemberId {
+    /// Its name in the room; another one each time it joins.
+    pub id: PeerId,
+    /// Whether what it says and hears is encrypted, authenticated, and repeated until it has come. If not, it speaks the plain
+    /// dialect: anyone on the way may read, forge and drop what is said, and nothing tells whether it comes.
+    pub encrypted: bool,
+}
+
+/// Why a message was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendError {
+    /// It is longer than [`crate::proto::delivery::MAX_MESSAGE`], or than [`MAX_PLAIN_MESSAGE`] for a plain peer.
+    TooLong,
+    /// The plain dialect has a meaning of its own for it.
+    Reserved,
+    /// Too much waits already, or events do; later there is room. For a plain peer nothing waits: it is not reached yet.
+    Full,
+    /// There is no such peer.
+    NoSuchPeer,
+}
+
+/// What has been dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SessionCounters {
+    /// Datagrams of nobody who is known here, or that make no sense.
+    pub strangers: u64,
+    /// Sealed datagrams and handshakes that are not authentic.
+    pub forged: u64,
+    /// Sealed datagrams that had come before, or are too old to tell.
+    pub replayed: u64,
+    /// Authentic, but without sense.
+    pub malformed: u64,
 }
 
 /// Over which path a peer is reached.
@@ -64,19 +103,21 @@ pub enum SessionEvent {
     /// The server does not take us.
     Refused(RefusedReason),
     /// Somebody is there, and is being reached.
-    Joined(PeerId),
-    /// Messages flow; the peer is who holds this key.
-    Connected(PeerId, PeerPath, PublicKey),
+    Joined(MemberId),
+    /// Messages flow; the peer is who holds this key. A plain peer has none.
+    Connected(MemberId, PeerPath, Option<PublicKey>),
     /// They do so over another path now.
-    PathChanged(PeerId, PeerPath),
+    PathChanged(MemberId, PeerPath),
     /// A message from a peer.
-    Message(PeerId, Vec<u8>),
+    Message(MemberId, Vec<u8>),
     /// A peer has got the message of ours with this number.
-    Delivered(PeerId, u64),
-    /// So many events were not kept, because nobody asked for those before; messages are never among them.
+    Delivered(MemberId, u64),
+    /// A message to everybody was not taken for this peer, since too much waits for it already.
+    Untaken(MemberId, u64),
+    /// So many events were not kept, because nobody asked for those before; of messages only plain peers' are among them.
     Untold(u64),
     /// A peer is gone, and has not got the messages of ours with these numbers, as far as is known.
-    Left(PeerId, Departure, Vec<u64>),
+    Left(MemberId, Departure, Vec<u64>),
 }
 
 /// Events that were not asked for yet: a bounded number.
@@ -94,6 +135,11 @@ impl Events {
         } else {
             self.untold += 1;
         }
+    }
+
+    /// One more was not kept.
+    pub fn count_untold(&mut self) {
+        self.untold += 1;
     }
 
     /// The next one.
