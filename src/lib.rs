@@ -27,11 +27,12 @@ pub use proto::punch::{Attempt, Cause, PunchReport};
 pub use proto::secure::PublicKey;
 pub use proto::session::{
     Departure, MemberId, PeerPath, SessionCounters as RoomCounters, SessionEvent as RoomEvent,
+    SessionPeer as RoomPeer,
 };
 pub use proto::wire::is_control_packet;
 pub use proto::{CandidateKind, DialectPolicy, PathPolicy, PeerId, Techniques};
 pub use server::{Server, ServerConfig};
-pub use session::{Room, RoomOptions, RoomPeer};
+pub use session::{Room, RoomOptions};
 
 /// The README's Rust snippets are documentation tests.
 #[cfg(doctest)]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use holepunch::proto::delivery::MAX_MESSAGE;
 use holepunch::proto::session::MAX_PLAIN_MESSAGE;
+use holepunch::proto::wire::RefusedReason;
 use holepunch::{
     Client, Departure, DialectPolicy, ErrorKind, MemberId, PeerId, Room, RoomEvent, RoomOptions,
 };
@@ -17,7 +18,7 @@ use support::{TestServer, unique_id};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn join(server: &TestServer, id: &[u8]) -> Room {
-    Room::join(server.client(), id, RoomOptions::default()).unwrap()
+    Room::join(&mut server.client(), id, RoomOptions::default()).unwrap()
 }
 
 /// The first event that is wanted, within half a minute.
@@ -191,17 +192,22 @@ fn what_cannot_be_is_an_error() {
     let server = TestServer::start(DialectPolicy::Auto);
     let options = RoomOptions::default;
     let kind = |result: Result<Room, holepunch::Error>| result.map(|_| ()).unwrap_err().kind();
-    assert_eq!(kind(Room::join(server.client(), b"", options())), ErrorKind::InvalidSessionId);
-    let nowhere = Client::new("no-such-host.invalid:5000").unwrap();
-    assert_eq!(kind(Room::join(nowhere, b"id", options())), ErrorKind::ServerNotFound);
+    assert_eq!(kind(Room::join(&mut server.client(), b"", options())), ErrorKind::InvalidSessionId);
+    let mut nowhere = Client::new("no-such-host.invalid:5000").unwrap();
+    assert_eq!(kind(Room::join(&mut nowhere, b"id", options())), ErrorKind::ServerNotFound);
     let room = join(&server, &unique_id());
     assert_eq!(room.send_to_all(&vec![0; MAX_MESSAGE + 1]).unwrap_err().kind(), ErrorKind::InvalidArgument);
     assert_eq!(room.send_to_all(b"nobody hears").unwrap(), 1);
     // A server that never answers is told as lost, and the room goes on trying.
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let client = Client::new(&silent.local_addr().unwrap().to_string()).unwrap();
-    let room = Room::join(client, b"id", options()).unwrap();
+    let mut client = Client::new(&silent.local_addr().unwrap().to_string()).unwrap();
+    let room = Room::join(&mut client, b"id", options()).unwrap();
     wait_for(&room, |event| (event == RoomEvent::ServerLost).then_some(()));
+    // So does one at a server that speaks plain only, and it says why.
+    let plain = TestServer::start(DialectPolicy::Plain);
+    let room = join(&plain, &unique_id());
+    let refused = RoomEvent::Refused(RefusedReason::DialectRefused);
+    wait_for(&room, |event| (event == refused).then_some(()));
 }
 
 #[test]
@@ -225,7 +231,7 @@ fn plain_peers_are_refused_or_marked_in_every_event() {
     let closed = join(&server, &id);
     let mut options = RoomOptions::default();
     options.plain_peers = true;
-    let open = Room::join(server.client(), &id, options).unwrap();
+    let open = Room::join(&mut server.client(), &id, options).unwrap();
     wait_connected(&closed, 1);
     wait_connected(&open, 1);
     let mut client = server.client();
@@ -233,9 +239,10 @@ fn plain_peers_are_refused_or_marked_in_every_event() {
     let peers = client.connect(&id, 1).unwrap();
     let socket = client.take_socket(peers[0].socket).unwrap();
     let plain = wait_for(&open, |event| match event {
-        RoomEvent::Joined(member) => Some(assert!(!member.encrypted)).map(|()| member),
+        RoomEvent::Joined(member) => Some(member),
         _ => None,
     });
+    assert!(!plain.encrypted);
     wait_for(&open, |event| {
         matches!(event, RoomEvent::Connected(who, _, None) if who == plain).then_some(())
     });

@@ -235,9 +235,9 @@ impl Client {
         Ok(servers)
     }
 
-    /// Turns the client into what a room begins with: what is to be reached and how, and the sockets.
-    pub(crate) fn into_room(
-        mut self,
+    /// What a room begins with: what is to be reached and how, and the sockets, which are the room's from now on.
+    pub(crate) fn begin_room(
+        &mut self,
         id: &[u8],
         plain_peers: bool,
     ) -> Result<(MeetingConfig, Vec<Option<UdpEndpoint>>), Error> {

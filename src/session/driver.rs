@@ -71,7 +71,15 @@ impl Driver {
             };
             let fds: Vec<_> = self.sockets.iter().flatten().map(UdpEndpoint::fd).collect();
             let fds: Vec<_> = fds.into_iter().chain([shared.driver.fd()]).collect();
-            let Ok(polled) = wait_readable(&fds, Some(due)) else { break };
+            let polled = match wait_readable(&fds, Some(due)) {
+                Ok(polled) => polled,
+                Err(error) => {
+                    let mut session = shared.session.lock();
+                    session.fail(Instant::now(), error.raw_os_error().unwrap_or_default());
+                    shared.flag_events(&session);
+                    break;
+                }
+            };
             shared.driver.clear();
             let mut polled = polled.into_iter();
             ready =

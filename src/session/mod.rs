@@ -4,13 +4,13 @@
 //! ```no_run
 //! use holepunch::{Client, Room, RoomEvent, RoomOptions};
 //!
-//! let client = Client::new("rendezvous.example.org:5000")?;
-//! let room = Room::join(client, b"an ID that all share", RoomOptions::default())?;
+//! let mut client = Client::new("rendezvous.example.org:5000")?;
+//! let room = Room::join(&mut client, b"an ID that all share", RoomOptions::default())?;
 //! room.send_to_all(b"hello")?;
 //! while let Some(event) = room.next_event(None) {
 //!     match event {
-//!         RoomEvent::Connected(peer, path, key) => println!("{peer:?} at {}: {key:?}", path.endpoint),
-//!         RoomEvent::Message(peer, text) => println!("{peer:?}: {}", String::from_utf8_lossy(&text)),
+//!         RoomEvent::Connected(peer, path, key) => println!("{:?} at {}: {key:?}", peer.id, path.endpoint),
+//!         RoomEvent::Message(peer, text) => println!("{:?}: {}", peer.id, String::from_utf8_lossy(&text)),
 //!         _ => {}
 //!     }
 //! }
@@ -35,7 +35,7 @@ use crate::proto::PeerId;
 use crate::proto::delivery::{DeliveryConfig, MAX_MESSAGE};
 use crate::proto::secure::{PublicKey, public_key};
 use crate::proto::session::{
-    MAX_PLAIN_MESSAGE, MemberId, PeerPath, SendError, Session, SessionConfig, SessionCounters, SessionEvent,
+    MAX_PLAIN_MESSAGE, SendError, Session, SessionConfig, SessionCounters, SessionEvent, SessionPeer,
 };
 
 /// What a room is joined with.
@@ -49,18 +49,8 @@ pub struct RoomOptions {
     /// What may wait for each peer, and from each.
     pub delivery: DeliveryConfig,
     /// Whether existing plain tools that the server names are let in. Nothing is encrypted, authenticated or repeated between
-    /// them and us, which every event about them says: see [`MemberId::encrypted`].
+    /// them and us, which every event about them says: see [`crate::MemberId`].
     pub plain_peers: bool,
-}
-
-/// A member, as it is known now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RoomPeer {
-    /// Who it is.
-    pub member: MemberId,
-    /// Over which path messages flow, if they do.
-    pub path: Option<PeerPath>,
 }
 
 pub(crate) struct Shared {
@@ -92,9 +82,9 @@ pub struct Room {
 impl Room {
     /// Joins the room of those who share `id`, by way of the client's server and with its settings (but for the dialect: the
     /// server must speak native, so that it never sees the ID). Looks up the server, within the client's timeout, and returns; who
-    /// is there, and whether the server answers, are events. The client's sockets become the room's.
-    pub fn join(client: Client, id: &[u8], options: RoomOptions) -> Result<Self, Error> {
-        let (meeting, sockets) = client.into_room(id, options.plain_peers)?;
+    /// is there, and whether the server answers, are events. The sockets that the client has, if any, become the room's.
+    pub fn join(client: &mut Client, id: &[u8], options: RoomOptions) -> Result<Self, Error> {
+        let (meeting, sockets) = client.begin_room(id, options.plain_peers)?;
         let identity = match options.identity {
             Some(identity) => identity,
             None => random_bytes()?,
@@ -124,9 +114,8 @@ impl Room {
     }
 
     /// Who is there.
-    pub fn peers(&self) -> Vec<RoomPeer> {
-        let session = self.shared.session.lock();
-        session.members().map(|(member, path)| RoomPeer { member, path }).collect()
+    pub fn peers(&self) -> Vec<SessionPeer> {
+        self.shared.session.lock().members().collect()
     }
 
     /// The next event: at once, or within `timeout` (`None`: however long it takes). `None` if there is none by then, or the room
@@ -190,6 +179,11 @@ impl Room {
     /// `None` unless the peer is connected.
     pub fn export_key(&self, peer: PeerId, label: &[u8]) -> Option<[u8; 32]> {
         self.shared.session.lock().export_key(peer, label)
+    }
+
+    /// Whether the room was left: no more happens, and [`Self::next_event`] gives what is still there.
+    pub fn has_left(&self) -> bool {
+        self.shared.session.lock().has_left()
     }
 
     /// Says goodbye to everybody; the others are told at once. Events that are there can still be fetched.

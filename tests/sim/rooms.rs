@@ -51,7 +51,7 @@ impl Rooms {
         let number = self.internet.in_room(from, |room, now| room.send(now, None, text));
         let number = number.expect("there is room");
         let members = self.internet.hosts[from].room().members();
-        self.accepted[from].extend(members.map(|(member, _)| (member.id, number)));
+        self.accepted[from].extend(members.map(|peer| (peer.member.id, number)));
     }
 
     /// Whom a host is connected to, by number.
@@ -59,7 +59,7 @@ impl Rooms {
         let names = &self.names;
         let number = |id: PeerId| names.iter().position(|name| *name == id).expect("a member");
         let room = self.internet.hosts[host].room();
-        room.members().filter(|(_, path)| path.is_some()).map(|(member, _)| number(member.id)).collect()
+        room.members().filter(|peer| peer.path.is_some()).map(|peer| number(peer.member.id)).collect()
     }
 
     fn all_connected(&mut self, hosts: &[usize]) -> bool {

@@ -166,6 +166,11 @@ impl Channel {
         !self.transports.is_empty()
     }
 
+    /// The key that the peer has shown.
+    pub fn remote_key(&self) -> Option<PublicKey> {
+        self.exporter.and(self.allowed.first().copied())
+    }
+
     /// What has been dropped.
     pub fn counters(&self) -> ChannelCounters {
         self.counters

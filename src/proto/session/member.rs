@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::types::{
     Departure, Events, MAX_PLAIN_MESSAGE, MemberId, PeerPath, SendError, SessionCounters, SessionEvent,
+    SessionPeer,
 };
 use crate::proto::delivery::{Delivery, DeliveryConfig, Rejected};
 use crate::proto::secure::Channel;
@@ -89,6 +90,13 @@ impl Member {
     pub fn is_connected(&self) -> bool {
         let is_secure = self.channel.as_ref().is_some_and(Channel::is_established);
         self.path.is_some() && (is_secure || !self.name.encrypted)
+    }
+
+    /// As it is known now.
+    pub fn status(&self) -> SessionPeer {
+        let path = self.path.filter(|_| self.is_connected());
+        let key = path.and_then(|_| self.channel.as_ref()?.remote_key());
+        SessionPeer { member: self.name, path, key }
     }
 
     /// Takes a message for it. Of one that is not encrypted nothing more will be known.

@@ -13,14 +13,14 @@ use self::member::Member;
 use self::types::Events;
 pub use self::types::{
     Departure, MAX_EVENTS, MAX_PLAIN_MESSAGE, MemberId, PeerPath, SendError, SessionConfig, SessionCounters,
-    SessionEvent,
+    SessionEvent, SessionPeer,
 };
 use crate::proto::delivery::{DeliveryConfig, MAX_MESSAGE};
 use crate::proto::meeting::{Disposition, Meeting, MeetingEvent};
 use crate::proto::punch::PeerStatus;
 use crate::proto::secure::{Channel, ChannelEvent, Parties, PublicKey};
 use crate::proto::types::{Candidate, CandidateKind, PeerDialect, PeerId, SocketIndex, Transmit};
-use crate::proto::wire::{LeaveReason, Message};
+use crate::proto::wire::{LeaveReason, Message, RefusedReason};
 use crate::proto::{LookupKey, Rng, SessionKeys};
 
 /// Most members, ourselves not counted.
@@ -48,6 +48,10 @@ pub struct Session {
     next_number: u64,
     /// Who has shown a wrong key; the latest of them.
     refused: VecDeque<PeerId>,
+    /// Why the server has not taken us.
+    refusal: Option<RefusedReason>,
+    /// Something else than native has come from the server's address; anyone can forge that.
+    server_is_foreign: bool,
     server_lost: bool,
     left: bool,
     /// What has been dropped, but for what the channels of those who are there have.
@@ -87,6 +91,8 @@ impl Session {
             served: PeerId::UNKNOWN,
             next_number: 1,
             refused: VecDeque::new(),
+            refusal: None,
+            server_is_foreign: false,
             server_lost: false,
             left: false,
             counters: SessionCounters::default(),
@@ -102,10 +108,9 @@ impl Session {
         self.local
     }
 
-    /// Who is there, and over which path, if messages flow.
-    pub fn members(&self) -> impl Iterator<Item = (MemberId, Option<PeerPath>)> {
-        let there = self.members.values().filter(|member| !member.given_up);
-        there.map(|member| (member.name, member.path.filter(|_| member.is_connected())))
+    /// Who is there.
+    pub fn members(&self) -> impl Iterator<Item = SessionPeer> {
+        self.members.values().filter(|member| !member.given_up).map(Member::status)
     }
 
     /// What was dropped.
@@ -159,6 +164,12 @@ impl Session {
             member.drain(now, &mut self.transmits);
         }
         self.meeting.close();
+    }
+
+    /// The driver cannot go on, for the system's error of this number.
+    pub fn fail(&mut self, now: Instant, os_error: i32) {
+        self.events.push(SessionEvent::Failed(os_error));
+        self.leave(now);
     }
 
     /// A router says that a datagram of ours had passed as many others as it was allowed to.
@@ -320,8 +331,12 @@ impl Session {
     fn handle_meeting(&mut self, now: Instant) {
         while let Some(event) = self.meeting.poll_event() {
             match event {
-                MeetingEvent::Registered(observed) => self.events.push(SessionEvent::Registered(observed)),
-                MeetingEvent::Refused(reason) => self.events.push(SessionEvent::Refused(reason)),
+                MeetingEvent::Registered(observed) => {
+                    self.refusal = None;
+                    self.events.push(SessionEvent::Registered(observed));
+                }
+                MeetingEvent::Refused(reason) => self.note_refused(reason),
+                MeetingEvent::ForeignDialect => self.server_is_foreign = true,
                 MeetingEvent::Found(id, dialect, candidates) => {
                     self.note_found(now, id, dialect, &candidates)
                 }
@@ -329,6 +344,13 @@ impl Session {
                 MeetingEvent::Gone(id, reason) => self.note_gone(now, id, reason),
                 _ => {}
             }
+        }
+    }
+
+    /// Told once, until the server takes us.
+    fn note_refused(&mut self, reason: RefusedReason) {
+        if self.refusal.replace(reason) != Some(reason) {
+            self.events.push(SessionEvent::Refused(reason));
         }
     }
 
@@ -398,6 +420,9 @@ impl Session {
         let lost = silent.is_some_and(|since| now >= since + SERVER_PATIENCE);
         if lost && !self.server_lost {
             self.events.push(SessionEvent::ServerLost);
+            if std::mem::take(&mut self.server_is_foreign) {
+                self.note_refused(RefusedReason::DialectRefused);
+            }
         } else if silent.is_none() && self.server_lost {
             self.events.push(SessionEvent::ServerRegained);
         }

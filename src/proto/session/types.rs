@@ -65,6 +65,18 @@ pub struct SessionCounters {
     pub malformed: u64,
 }
 
+/// A member, as it is known now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SessionPeer {
+    /// Who it is.
+    pub member: MemberId,
+    /// Over which path messages flow, if they do.
+    pub path: Option<PeerPath>,
+    /// The key that it holds, if messages flow and it has one.
+    pub key: Option<PublicKey>,
+}
+
 /// Over which path a peer is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerPath {
@@ -100,8 +112,10 @@ pub enum SessionEvent {
     ServerLost,
     /// It does again.
     ServerRegained,
-    /// The server does not take us.
+    /// The server does not take us; it is asked again.
     Refused(RefusedReason),
+    /// The room cannot go on and was left: the system's error number for why waiting for the network has failed.
+    Failed(i32),
     /// Somebody is there, and is being reached.
     Joined(MemberId),
     /// Messages flow; the peer is who holds this key. A plain peer has none.
