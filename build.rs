@@ -15,8 +15,20 @@ fn main() {
 
 /// The files of the ABI, in the order in which a reader wants to meet them.
 #[cfg(feature = "codegen")]
-const PARTS: [&str; 10] =
-    ["version", "status", "error", "address", "peer", "log", "client", "paths", "server", "server_paths"];
+const PARTS: [&str; 12] = [
+    "version",
+    "status",
+    "error",
+    "address",
+    "peer",
+    "log",
+    "client",
+    "paths",
+    "session_types",
+    "session",
+    "server",
+    "server_paths",
+];
 
 #[cfg(feature = "codegen")]
 fn write_header() {
@@ -74,7 +86,9 @@ fn tidy_csharp(generated: &str) -> String {
         .replace("const System.UIntPtr ", "const int ")
         .replace("message[]", "message[NativeMethods.HP_ERROR_MESSAGE_LEN]")
         .replace("intptr_t", "System.IntPtr");
-    for (object, handle) in [("client", "ClientHandle"), ("server", "ServerHandle")] {
+    for (object, handle) in
+        [("client", "ClientHandle"), ("server", "ServerHandle"), ("session", "SessionHandle")]
+    {
         text = text
             .replace(&format!("hp_{object}_free(hp_{object}* "), &format!("hp_{object}_free(System.IntPtr "))
             .replace(&format!("hp_{object}** "), "out System.IntPtr ")

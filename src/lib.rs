@@ -24,7 +24,7 @@ pub use error::{Error, ErrorKind};
 pub use net::portmap;
 pub use proto::nat::{Allocation, Filtering, Mapping, NatBehaviour};
 pub use proto::punch::{Attempt, Cause, PunchReport};
-pub use proto::secure::PublicKey;
+pub use proto::secure::{PublicKey, public_key};
 pub use proto::session::{
     Departure, MemberId, PeerPath, SessionCounters as RoomCounters, SessionEvent as RoomEvent,
     SessionPeer as RoomPeer,

@@ -93,9 +93,10 @@ fn three_meet_talk_and_leave() {
         });
     }
     assert!(began.elapsed() < Duration::from_secs(2));
-    assert_eq!(a.send(gone, b"too late").unwrap_err().kind(), ErrorKind::InvalidArgument);
+    assert_eq!(a.send(gone, b"too late").unwrap_err().kind(), ErrorKind::NoSuchPeer);
     let end = (0..100).find(|_| rooms[2].next_event(None).is_none());
     assert!(end.is_some(), "events end with the room");
+    assert_eq!(rooms[2].send_to_all(b"too late").unwrap_err().kind(), ErrorKind::Cancelled);
 }
 
 #[test]

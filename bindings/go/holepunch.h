@@ -52,9 +52,11 @@
  *   Structs  whose first member is struct_size grow at their end in later versions; the HP_*_INIT macros set it.
  *   Threads  each function says "any thread" or "one thread at a time per client" (or server); another thread is answered
  *            HP_STATUS_BUSY while a call is running.
- *   Limits   64 peers a call, 16 endpoints tried of each peer, session IDs of 1000 bytes, 1 MiB of early datagrams.
+ *   Sessions hp_connect opens holes and hands over the sockets. hp_session_join goes on: everybody who shares the ID, encrypted,
+ *            for as long as one stays; peers come, go and move, and messages are delivered or known not to be.
+ *   Limits   64 peers a call, 256 in a session, 16 endpoints tried of each peer, session IDs of 1000 bytes, 1 MiB of early datagrams.
  *   Trust    Whoever knows the session ID is in. The library authenticates who opens a hole, but what the application sends
- *            through it is not encrypted: run TLS, QUIC, DTLS or Noise over it.
+ *            through a taken socket is not encrypted: run TLS, QUIC, DTLS or Noise over it. Sessions are encrypted from end to end.
  */
 
 #ifndef HOLEPUNCH_H
@@ -72,6 +74,10 @@
 #define HP_NAT_REPORT_INIT { sizeof(hp_nat_report), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, { 0, 0, 0, { 0 } }, \
                              { 0, 0, 0, { 0 } }, { 0, 0, 0, { 0 } } }
 #define HP_RELAY_OPTIONS_INIT { sizeof(hp_relay_options), 8, 1000, 0, 1048576, 60000, 43200000 }
+#define HP_SESSION_OPTIONS_INIT { sizeof(hp_session_options), 0, NULL, NULL, 0, 4194304, 2097152 }
+#define HP_SESSION_EVENT_INIT { sizeof(hp_session_event), 0, { { 0 } }, 0, 0, { 0, 0, 0, { 0 } }, 0, 0, 0, { 0 }, NULL, 0, NULL, 0 }
+#define HP_SESSION_PEER_INIT { sizeof(hp_session_peer), 0, { { 0 } }, 0, 0, { 0, 0, 0, { 0 } }, 0, 0, { 0 } }
+#define HP_SESSION_COUNTERS_INIT { sizeof(hp_session_counters), 0, 0, 0, 0, 0 }
 #define HP_COUNTERS_INIT { sizeof(hp_counters), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define HP_SERVER_COUNTERS_INIT { sizeof(hp_server_counters), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
                                   0, 0, 0, 0, 0, 0, 0 }
@@ -233,6 +239,68 @@ typedef intptr_t hp_socket_t;
 /* Bit of hp_nat_report.port_mapping: UPnP-IGD. */
 #define HP_PORT_MAPPING_UPNP 4
 
+/* Event: the server keeps us, under endpoint; for the first time, or again. */
+#define HP_EVENT_REGISTERED 1
+/* Event: the server does not answer any more. Peers that are connected stay so. */
+#define HP_EVENT_SERVER_LOST 2
+/* Event: the server answers again. */
+#define HP_EVENT_SERVER_REGAINED 3
+/* Event: the server does not take us, for reason HP_REFUSED_*; it is asked again. */
+#define HP_EVENT_REFUSED 4
+/* Event: the session cannot go on and was left; reason is the system's error number (errno). */
+#define HP_EVENT_FAILED 5
+/* Event: peer is there, and is being reached. */
+#define HP_EVENT_JOINED 6
+/* Event: messages flow to and from peer, who holds key, over path to endpoint. */
+#define HP_EVENT_CONNECTED 7
+/* Event: they flow over another path to another endpoint. */
+#define HP_EVENT_PATH_CHANGED 8
+/* Event: peer says data. */
+#define HP_EVENT_MESSAGE 9
+/* Event: peer has got our message with this number. */
+#define HP_EVENT_DELIVERED 10
+/* Event: our message to all with this number was not taken for peer, for whom too much waits already. */
+#define HP_EVENT_UNTAKEN 11
+/* Event: peer is gone, for reason HP_LEFT_*, and has not got our messages with the undelivered numbers, as far as is known. */
+#define HP_EVENT_LEFT 12
+
+/*
+ * Event: so many events as number says were not kept, because nobody asked for those before; of messages only plain peers'
+ * are among them.
+ */
+#define HP_EVENT_UNTOLD 13
+
+/* hp_session_event.reason of HP_EVENT_LEFT: it said goodbye. */
+#define HP_LEFT_GOODBYE 1
+/* hp_session_event.reason of HP_EVENT_LEFT: the server has not heard of it for long, and neither have we. */
+#define HP_LEFT_TIMED_OUT 2
+/* hp_session_event.reason of HP_EVENT_LEFT: it may be there, but nothing comes through any more. */
+#define HP_LEFT_UNREACHABLE 3
+/* hp_session_event.reason of HP_EVENT_LEFT: it holds key, which is not allowed. */
+#define HP_LEFT_WRONG_KEY 4
+
+/* hp_session_event.reason of HP_EVENT_REFUSED: the session has as many members as the server allows. */
+#define HP_REFUSED_SESSION_FULL 1
+/* hp_session_event.reason of HP_EVENT_REFUSED: the server has as many registrations as it can hold. */
+#define HP_REFUSED_SERVER_FULL 2
+/* hp_session_event.reason of HP_EVENT_REFUSED: the server does not speak the native dialect, and sessions need it. */
+#define HP_REFUSED_DIALECT 3
+/* hp_session_event.reason of HP_EVENT_REFUSED: another one. */
+#define HP_REFUSED_OTHER 4
+
+/* Size of a key, public or private. */
+#define HP_KEY_LEN 32
+
+/* Most members of a session, ourselves not counted. */
+#define HP_SESSION_MAX_PEERS 256
+/* Longest message in bytes. */
+#define HP_SESSION_MAX_MESSAGE_LEN 65536
+/* Longest message to a peer that is not encrypted. */
+#define HP_SESSION_MAX_PLAIN_MESSAGE_LEN 1200
+
+/* Size of a buffer that holds any fingerprint with its terminating NUL. */
+#define HP_FINGERPRINT_TEXT_LEN 40
+
 /* What a call came to. 0 is success, errors are negative; numbers are never reused and the same on every system. */
 enum hp_status
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -299,6 +367,9 @@ typedef struct hp_client hp_client;
 
 /* A rendezvous server. */
 typedef struct hp_server hp_server;
+
+/* A session that we are in: everybody who shares an ID, for as long as one stays. */
+typedef struct hp_session hp_session;
 
 /* An IP address and port. Plain data: copy and compare it freely (unused bytes are 0). */
 typedef struct hp_addr {
@@ -429,6 +500,108 @@ typedef struct hp_nat_report {
     /* The host's IPv6 endpoint as the server sees it; family 0 if it was not reached over IPv6. */
     struct hp_addr observed_ipv6;
 } hp_nat_report;
+
+/* What a session is joined with. HP_SESSION_OPTIONS_INIT sets struct_size and the defaults. */
+typedef struct hp_session_options {
+    /* sizeof(hp_session_options), set by the caller. */
+    uint32_t struct_size;
+
+    /*
+     * 1: existing plain tools that the server names are let in. Nothing is encrypted, authenticated or repeated between them
+     * and us, as every event about them says. 0.
+     */
+    int32_t plain_peers;
+    /* Our private key (X25519): HP_KEY_LEN random bytes, by whose public key the peers know us again; copied. NULL: a fresh one. */
+    const uint8_t *identity;
+    /* If not NULL, the only public keys that peers may hold: pinned_count times HP_KEY_LEN bytes, copied. NULL. */
+    const uint8_t *pinned;
+    /* How many. 0. */
+    size_t pinned_count;
+    /* Bytes of messages to one peer that may wait until it has got them, and 64 for each of their parts of 1154 bytes. 4194304. */
+    uint64_t max_unacknowledged;
+    /* Bytes of messages from one peer that may wait to be fetched, and 64 for each; then it waits. 2097152; at least 2048. */
+    uint64_t max_unfetched;
+} hp_session_options;
+
+/* A member's name in a session: another one each time it joins. Plain data: copy and compare it freely. */
+typedef struct hp_peer_id {
+    /* All zero: nobody. */
+    uint8_t bytes[16];
+} hp_peer_id;
+
+/* What happened. The caller sets struct_size (HP_SESSION_EVENT_INIT does); members that an event has no use for are 0. */
+typedef struct hp_session_event {
+    /* sizeof(hp_session_event), set by the caller. */
+    uint32_t struct_size;
+    /* HP_EVENT_*. */
+    int32_t kind;
+    /* About whom. */
+    struct hp_peer_id peer;
+
+    /*
+     * About a peer: 1 if what it says and hears is encrypted and authenticated, 0 if it speaks the plain dialect, and anyone on
+     * the way may read, forge and drop what is said.
+     */
+    int32_t encrypted;
+    /* How endpoint was learned: HP_PATH_*. */
+    int32_t path;
+    /* Where the peer is reached; HP_EVENT_REGISTERED: where the server sees us. */
+    struct hp_addr endpoint;
+    /* HP_EVENT_CONNECTED and HP_EVENT_PATH_CHANGED: round-trip time in microseconds, or HP_RTT_UNKNOWN. */
+    uint32_t rtt_us;
+    /* HP_LEFT_*, HP_REFUSED_* or an errno. */
+    int32_t reason;
+    /* The message's number, or how many. */
+    uint64_t number;
+    /* The peer's public key, if it has one. */
+    uint8_t key[32];
+    /* HP_EVENT_MESSAGE: data_len bytes, which may be none. Valid until the next hp_session_next_event or hp_session_free. */
+    const uint8_t *data;
+    /* Length of data. */
+    size_t data_len;
+    /* HP_EVENT_LEFT: undelivered_count numbers of messages. Valid as long as data. */
+    const uint64_t *undelivered;
+    /* Length of undelivered. */
+    size_t undelivered_count;
+} hp_session_event;
+
+/* A member, as it is known now. The caller sets struct_size (HP_SESSION_PEER_INIT does). */
+typedef struct hp_session_peer {
+    /* sizeof(hp_session_peer), set by the caller. */
+    uint32_t struct_size;
+    /* 1 if messages flow, else 0; then path, endpoint and key are 0. */
+    int32_t connected;
+    /* Its name. */
+    struct hp_peer_id peer;
+    /* As in hp_session_event. */
+    int32_t encrypted;
+    /* How endpoint was learned: HP_PATH_*. */
+    int32_t path;
+    /* Where it is reached. */
+    struct hp_addr endpoint;
+    /* Round-trip time in microseconds, or HP_RTT_UNKNOWN. */
+    uint32_t rtt_us;
+    /* 0. */
+    uint32_t reserved;
+    /* Its public key. */
+    uint8_t key[32];
+} hp_session_peer;
+
+/* What a session has dropped. The caller sets struct_size (HP_SESSION_COUNTERS_INIT does). */
+typedef struct hp_session_counters {
+    /* sizeof(hp_session_counters), set by the caller. */
+    uint32_t struct_size;
+    /* 0. */
+    uint32_t reserved;
+    /* Datagrams of nobody who is known here, or that make no sense. */
+    uint64_t strangers;
+    /* Sealed datagrams and handshakes that are not authentic. */
+    uint64_t forged;
+    /* Sealed datagrams that had come before, or are too old to tell. */
+    uint64_t replayed;
+    /* Authentic, but without sense. */
+    uint64_t malformed;
+} hp_session_counters;
 
 /* What a server has counted. The caller sets struct_size (HP_SERVER_COUNTERS_INIT does). */
 typedef struct hp_server_counters {
@@ -857,6 +1030,150 @@ hp_status hp_client_check_nat(struct hp_client *client,
                               uint32_t longest_lifetime_ms,
                               struct hp_nat_report *out,
                               struct hp_error *error);
+
+/*
+ * Joins the session of those who share the ID, by way of the client's server and with its settings; the dialect's is of no
+ * account, since the server must speak native and never sees the ID. Looks up the server, within the client's timeout, and
+ * returns; who is there, and whether the server answers, are events.
+ *
+ * client: may be used for something else or freed afterwards; a socket that it holds becomes the session's. id: id_len bytes,
+ * 1 to HP_MAX_SESSION_ID_LEN; the same for all. options: NULL for the defaults. out: the session, to be freed with
+ * hp_session_free; NULL on failure. error: NULL or details.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_INVALID_SESSION_ID, HP_STATUS_SERVER_NOT_FOUND,
+ * HP_STATUS_SERVER_SILENT (the look-up took too long), HP_STATUS_SERVER_UNREACHABLE, HP_STATUS_SOCKET, HP_STATUS_CANCELLED,
+ * HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC. One thread at a time per client. Since 0.1.
+ */
+hp_status hp_session_join(struct hp_client *client,
+                          const uint8_t *id,
+                          size_t id_len,
+                          const struct hp_session_options *options,
+                          struct hp_session **out,
+                          struct hp_error *error);
+
+/*
+ * Frees a session: leaves it, as hp_session_leave does, has an hp_session_next_event that runs in another thread return, and
+ * waits until that and the session's own thread have ended. NULL is a no-op. No other call may begin on the session once this
+ * one has. Any thread, but not from within a callback. Since 0.1.
+ */
+void hp_session_free(struct hp_session *session);
+
+/*
+ * Says goodbye to everybody, who are told at once. Events that are there can still be fetched. NULL is a no-op. Any thread,
+ * any number of times. Since 0.1.
+ */
+void hp_session_leave(const struct hp_session *session);
+
+/*
+ * Our own name in the session. out: zeroed on failure.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_session_local_id(const struct hp_session *session, struct hp_peer_id *out);
+
+/*
+ * Our own public key. key: HP_KEY_LEN bytes, zeroed on failure.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_session_public_key(const struct hp_session *session, uint8_t *key);
+
+/*
+ * Sends a message to a peer or, with NULL, to everybody who is there. Each gets it once and in order with the others of ours,
+ * or is gone: HP_EVENT_DELIVERED or HP_EVENT_LEFT tell which. A peer that is not connected yet gets it when it is. To a peer
+ * that is not encrypted it goes once, in one datagram, and nothing is told.
+ *
+ * to: NULL, or whom. data: len bytes, at most HP_SESSION_MAX_MESSAGE_LEN, copied; HP_SESSION_MAX_PLAIN_MESSAGE_LEN to a peer that
+ * is not encrypted, and then nothing for which hp_is_control_packet holds. number: NULL, or set to what events will call the
+ * message: 1, 2, 3 ...; 0 on failure. error: NULL or details.
+ * Returns HP_STATUS_OK (for everybody: also if there is nobody, or if only some have room, which HP_EVENT_UNTAKEN tells),
+ * HP_STATUS_INVALID_ARGUMENT, HP_STATUS_NOT_FOUND (there is no such peer), HP_STATUS_FULL (too much waits for all of them, or
+ * 8192 events to be fetched; try again after some have been), HP_STATUS_CANCELLED (the session was left), HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_session_send(const struct hp_session *session,
+                          const struct hp_peer_id *to,
+                          const uint8_t *data,
+                          size_t len,
+                          uint64_t *number,
+                          struct hp_error *error);
+
+/*
+ * The next event: at once, or within timeout_ms milliseconds (negative: however long it takes). Messages that are not asked
+ * for make their senders wait; nothing is lost. Of other events 16384 are kept, and then counted: HP_EVENT_UNTOLD.
+ *
+ * event: its struct_size is set by the caller (HP_SESSION_EVENT_INIT); the rest is zeroed on entry and written on success. What it points to is valid until the
+ * next call of this function or hp_session_free.
+ * Returns HP_STATUS_OK, HP_STATUS_NOTHING (nothing happened in that time), HP_STATUS_CANCELLED (the session was left, and
+ * nothing more will happen), HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC. One thread at a
+ * time per session. Since 0.1.
+ */
+hp_status hp_session_next_event(const struct hp_session *session,
+                                int64_t timeout_ms,
+                                struct hp_session_event *event);
+
+/*
+ * A descriptor that poll(2) and the like find readable while hp_session_next_event has something to say. Borrowed: neither
+ * read from it nor close it. fd: HP_INVALID_SOCKET on failure.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_session_event_fd(const struct hp_session *session,
+                              hp_socket_t *fd);
+
+/*
+ * Who is there: their names. ids: room for capacity of them (HP_SESSION_MAX_PEERS always suffice); NULL with 0. count: set to
+ * how many there are, also if they do not fit.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUFFER_TOO_SMALL (as many as fit were written),
+ * HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_session_peers(const struct hp_session *session,
+                           struct hp_peer_id *ids,
+                           size_t capacity,
+                           size_t *count);
+
+/*
+ * A peer of the session, as it is known now. id: whose name. out: its struct_size is set by the caller (HP_SESSION_PEER_INIT); the
+ * rest is zeroed on entry and written on success.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_NOT_FOUND, HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_session_peer_get(const struct hp_session *session,
+                              const struct hp_peer_id *id,
+                              struct hp_session_peer *out);
+
+/*
+ * A key for another protocol between us and a peer: the same on both sides, different for each label, known to nobody else, and
+ * forward secret. Another one each time the peer joins.
+ *
+ * id: whose name. label: label_len bytes that say what the key is for. key: HP_KEY_LEN bytes, zeroed on failure.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_NOT_FOUND (there is no such peer, it is not connected, or it is
+ * not encrypted), HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_session_export_key(const struct hp_session *session,
+                                const struct hp_peer_id *id,
+                                const uint8_t *label,
+                                size_t label_len,
+                                uint8_t *key);
+
+/*
+ * What the session has dropped. out: its struct_size is set by the caller (HP_SESSION_COUNTERS_INIT); the rest is zeroed on
+ * entry and written on success.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_session_get_counters(const struct hp_session *session,
+                                  struct hp_session_counters *out);
+
+/*
+ * What people compare of a public key: 32 hexadecimal digits in groups of four, NUL-terminated.
+ *
+ * key: HP_KEY_LEN bytes. buffer: capacity bytes; HP_FINGERPRINT_TEXT_LEN suffice. needed: NULL, or set to the size required.
+ * Returns HP_STATUS_OK, HP_STATUS_BUFFER_TOO_SMALL, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_key_fingerprint(const uint8_t *key,
+                             char *buffer,
+                             size_t capacity,
+                             size_t *needed);
+
+/*
+ * The public key of an identity. identity, key: HP_KEY_LEN bytes.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_identity_public_key(const uint8_t *identity, uint8_t *key);
 
 /*
  * Makes a server, which does nothing before hp_server_run.

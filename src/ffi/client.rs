@@ -214,16 +214,16 @@ pub unsafe extern "C" fn hp_client_set_dialect(client: *mut hp_client, dialect: 
     })
 }
 
-/// Runs a connecting call; its list of peers stays with the client.
+/// Runs a call that a session ID is given to, on a client that is not busy.
 ///
 /// # Safety
 /// `client` is NULL or live, `id` NULL or `id_len` readable bytes, `error` NULL or an hp_error.
-unsafe fn connect(
+pub(super) unsafe fn with_state_and_id(
     client: *mut hp_client,
     id: *const u8,
     id_len: usize,
     error: *mut hp_error,
-    call: impl FnOnce(&mut Client, &[u8]) -> Result<Vec<Peer>, Error>,
+    body: impl FnOnce(&mut State, &[u8]) -> Result<(), Failure>,
 ) -> hp_status {
     // SAFETY: as the caller promises. The call holds its own reference to the client's inner part, so that a free in another
     // thread can wait for it.
@@ -243,21 +243,38 @@ unsafe fn connect(
             state.peers.clear();
             let result = match bytes(id, id_len) {
                 None => Err(HP_STATUS_INVALID_ARGUMENT.into()),
-                Some(id) => match call(&mut state.client, id) {
-                    Ok(peers) => {
-                        state.peers = peers;
-                        Ok(())
-                    }
-                    Err(error) => {
-                        state.peers = error.peers().to_vec();
-                        Err(Failure::from(error))
-                    }
-                },
+                Some(id) => body(&mut state, id),
             };
             // While the client is still locked: once a free in another thread gets through, the caller's memory is his own.
             let status = report(error, result);
             drop(state);
             status
+        })
+    }
+}
+
+/// Runs a connecting call; its list of peers stays with the client.
+///
+/// # Safety
+/// As for [`with_state_and_id`].
+unsafe fn connect(
+    client: *mut hp_client,
+    id: *const u8,
+    id_len: usize,
+    error: *mut hp_error,
+    call: impl FnOnce(&mut Client, &[u8]) -> Result<Vec<Peer>, Error>,
+) -> hp_status {
+    // SAFETY: as the caller promises.
+    unsafe {
+        with_state_and_id(client, id, id_len, error, |state, id| match call(&mut state.client, id) {
+            Ok(peers) => {
+                state.peers = peers;
+                Ok(())
+            }
+            Err(error) => {
+                state.peers = error.peers().to_vec();
+                Err(error.into())
+            }
         })
     }
 }

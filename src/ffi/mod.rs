@@ -15,5 +15,7 @@ pub mod paths;
 pub mod peer;
 pub mod server;
 pub mod server_paths;
+pub mod session;
+pub mod session_types;
 pub mod status;
 pub mod version;

@@ -1,5 +1,7 @@
 //! Peers as plain data.
 
+use std::time::Duration;
+
 use super::address::hp_addr;
 use crate::proto::wire::RelayRefusal;
 use crate::{CandidateKind, Peer};
@@ -53,12 +55,11 @@ pub struct hp_peer {
 
 impl hp_peer {
     pub(super) fn new(peer: &Peer, struct_size: u32) -> Self {
-        let micros = |rtt: std::time::Duration| u32::try_from(rtt.as_micros()).unwrap_or(HP_RTT_UNKNOWN - 1);
         Self {
             struct_size,
             path: path_number(peer.path),
             endpoint: peer.endpoint.into(),
-            rtt_us: peer.rtt.map_or(HP_RTT_UNKNOWN, micros),
+            rtt_us: peer.rtt.map_or(HP_RTT_UNKNOWN, rtt_micros),
             socket: peer.socket as u32,
             connected: peer.connected.into(),
             authenticated: peer.authenticated.into(),
@@ -66,6 +67,11 @@ impl hp_peer {
             relay_refused: peer.report.relay_refused.map_or(HP_REFUSAL_NONE, refusal_number),
         }
     }
+}
+
+/// A round-trip time as C has it.
+pub(super) fn rtt_micros(rtt: Duration) -> u32 {
+    u32::try_from(rtt.as_micros()).unwrap_or(HP_RTT_UNKNOWN - 1)
 }
 
 fn refusal_number(reason: RelayRefusal) -> i32 {

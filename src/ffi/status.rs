@@ -105,6 +105,7 @@ impl From<ErrorKind> for hp_status {
             ErrorKind::UdpBlocked => HP_STATUS_UDP_BLOCKED,
             ErrorKind::TimedOutWaiting => HP_STATUS_TIMED_OUT_WAITING,
             ErrorKind::TimedOutPunching => HP_STATUS_TIMED_OUT_PUNCHING,
+            ErrorKind::NoSuchPeer => HP_STATUS_NOT_FOUND,
             ErrorKind::Full => HP_STATUS_FULL,
             ErrorKind::Cancelled => HP_STATUS_CANCELLED,
         }

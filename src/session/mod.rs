@@ -204,13 +204,17 @@ impl Drop for Room {
 }
 
 fn rejection(error: SendError) -> Error {
-    let message = match error {
-        SendError::TooLong => {
-            format!("a message has at most {MAX_MESSAGE} bytes, and {MAX_PLAIN_MESSAGE} to a plain peer")
+    let (kind, message) = match error {
+        SendError::TooLong => (
+            ErrorKind::InvalidArgument,
+            format!("a message has at most {MAX_MESSAGE} bytes, and {MAX_PLAIN_MESSAGE} to a plain peer"),
+        ),
+        SendError::Reserved => {
+            (ErrorKind::InvalidArgument, "the plain dialect has a meaning of its own for this message".into())
         }
-        SendError::Reserved => "the plain dialect has a meaning of its own for this message".into(),
-        SendError::NoSuchPeer => "there is no such peer in the room".into(),
-        SendError::Full => return Error::new(ErrorKind::Full, "too much waits already"),
+        SendError::NoSuchPeer => (ErrorKind::NoSuchPeer, "there is no such peer in the room".into()),
+        SendError::Full => (ErrorKind::Full, "too much waits already".into()),
+        SendError::Left => (ErrorKind::Cancelled, "the room was left".into()),
     };
-    Error::new(ErrorKind::InvalidArgument, message)
+    Error::new(kind, message)
 }

@@ -268,6 +268,111 @@ namespace HolePunch.Native
         /// Bit of hp_nat_report.port_mapping: UPnP-IGD.
         /// </summary>
         internal const uint HP_PORT_MAPPING_UPNP = 4;
+        /// <summary>
+        /// Event: the server keeps us, under endpoint; for the first time, or again.
+        /// </summary>
+        internal const int HP_EVENT_REGISTERED = 1;
+        /// <summary>
+        /// Event: the server does not answer any more. Peers that are connected stay so.
+        /// </summary>
+        internal const int HP_EVENT_SERVER_LOST = 2;
+        /// <summary>
+        /// Event: the server answers again.
+        /// </summary>
+        internal const int HP_EVENT_SERVER_REGAINED = 3;
+        /// <summary>
+        /// Event: the server does not take us, for reason HP_REFUSED_*; it is asked again.
+        /// </summary>
+        internal const int HP_EVENT_REFUSED = 4;
+        /// <summary>
+        /// Event: the session cannot go on and was left; reason is the system's error number (errno).
+        /// </summary>
+        internal const int HP_EVENT_FAILED = 5;
+        /// <summary>
+        /// Event: peer is there, and is being reached.
+        /// </summary>
+        internal const int HP_EVENT_JOINED = 6;
+        /// <summary>
+        /// Event: messages flow to and from peer, who holds key, over path to endpoint.
+        /// </summary>
+        internal const int HP_EVENT_CONNECTED = 7;
+        /// <summary>
+        /// Event: they flow over another path to another endpoint.
+        /// </summary>
+        internal const int HP_EVENT_PATH_CHANGED = 8;
+        /// <summary>
+        /// Event: peer says data.
+        /// </summary>
+        internal const int HP_EVENT_MESSAGE = 9;
+        /// <summary>
+        /// Event: peer has got our message with this number.
+        /// </summary>
+        internal const int HP_EVENT_DELIVERED = 10;
+        /// <summary>
+        /// Event: our message to all with this number was not taken for peer, for whom too much waits already.
+        /// </summary>
+        internal const int HP_EVENT_UNTAKEN = 11;
+        /// <summary>
+        /// Event: peer is gone, for reason HP_LEFT_*, and has not got our messages with the undelivered numbers, as far as is known.
+        /// </summary>
+        internal const int HP_EVENT_LEFT = 12;
+        /// <summary>
+        /// Event: so many events as number says were not kept, because nobody asked for those before; of messages only plain peers'
+        /// are among them.
+        /// </summary>
+        internal const int HP_EVENT_UNTOLD = 13;
+        /// <summary>
+        /// hp_session_event.reason of HP_EVENT_LEFT: it said goodbye.
+        /// </summary>
+        internal const int HP_LEFT_GOODBYE = 1;
+        /// <summary>
+        /// hp_session_event.reason of HP_EVENT_LEFT: the server has not heard of it for long, and neither have we.
+        /// </summary>
+        internal const int HP_LEFT_TIMED_OUT = 2;
+        /// <summary>
+        /// hp_session_event.reason of HP_EVENT_LEFT: it may be there, but nothing comes through any more.
+        /// </summary>
+        internal const int HP_LEFT_UNREACHABLE = 3;
+        /// <summary>
+        /// hp_session_event.reason of HP_EVENT_LEFT: it holds key, which is not allowed.
+        /// </summary>
+        internal const int HP_LEFT_WRONG_KEY = 4;
+        /// <summary>
+        /// hp_session_event.reason of HP_EVENT_REFUSED: the session has as many members as the server allows.
+        /// </summary>
+        internal const int HP_REFUSED_SESSION_FULL = 1;
+        /// <summary>
+        /// hp_session_event.reason of HP_EVENT_REFUSED: the server has as many registrations as it can hold.
+        /// </summary>
+        internal const int HP_REFUSED_SERVER_FULL = 2;
+        /// <summary>
+        /// hp_session_event.reason of HP_EVENT_REFUSED: the server does not speak the native dialect, and sessions need it.
+        /// </summary>
+        internal const int HP_REFUSED_DIALECT = 3;
+        /// <summary>
+        /// hp_session_event.reason of HP_EVENT_REFUSED: another one.
+        /// </summary>
+        internal const int HP_REFUSED_OTHER = 4;
+        /// <summary>
+        /// Size of a key, public or private.
+        /// </summary>
+        internal const int HP_KEY_LEN = 32;
+        /// <summary>
+        /// Most members of a session, ourselves not counted.
+        /// </summary>
+        internal const int HP_SESSION_MAX_PEERS = 256;
+        /// <summary>
+        /// Longest message in bytes.
+        /// </summary>
+        internal const int HP_SESSION_MAX_MESSAGE_LEN = 65536;
+        /// <summary>
+        /// Longest message to a peer that is not encrypted.
+        /// </summary>
+        internal const int HP_SESSION_MAX_PLAIN_MESSAGE_LEN = 1200;
+        /// <summary>
+        /// Size of a buffer that holds any fingerprint with its terminating NUL.
+        /// </summary>
+        internal const int HP_FINGERPRINT_TEXT_LEN = 40;
 
         [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
         internal delegate void hp_set_log_callback_callback_delegate(int level, byte* target, byte* message, void* user_data);
@@ -628,6 +733,138 @@ namespace HolePunch.Native
         /// </summary>
         [DllImport(__DllName, EntryPoint = "hp_client_check_nat", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern hp_status hp_client_check_nat(ClientHandle client, uint longest_lifetime_ms, hp_nat_report* @out, hp_error* error);
+
+        /// <summary>
+        /// Joins the session of those who share the ID, by way of the client's server and with its settings; the dialect's is of no
+        /// account, since the server must speak native and never sees the ID. Looks up the server, within the client's timeout, and
+        /// returns; who is there, and whether the server answers, are events.
+        ///
+        /// client: may be used for something else or freed afterwards; a socket that it holds becomes the session's. id: id_len bytes,
+        /// 1 to HP_MAX_SESSION_ID_LEN; the same for all. options: NULL for the defaults. out: the session, to be freed with
+        /// hp_session_free; NULL on failure. error: NULL or details.
+        /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_INVALID_SESSION_ID, HP_STATUS_SERVER_NOT_FOUND,
+        /// HP_STATUS_SERVER_SILENT (the look-up took too long), HP_STATUS_SERVER_UNREACHABLE, HP_STATUS_SOCKET, HP_STATUS_CANCELLED,
+        /// HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC. One thread at a time per client. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_session_join", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_session_join(ClientHandle client, byte* id, System.UIntPtr id_len, hp_session_options* options, out System.IntPtr @out, hp_error* error);
+
+        /// <summary>
+        /// Frees a session: leaves it, as hp_session_leave does, has an hp_session_next_event that runs in another thread return, and
+        /// waits until that and the session's own thread have ended. NULL is a no-op. No other call may begin on the session once this
+        /// one has. Any thread, but not from within a callback. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_session_free", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern void hp_session_free(System.IntPtr session);
+
+        /// <summary>
+        /// Says goodbye to everybody, who are told at once. Events that are there can still be fetched. NULL is a no-op. Any thread,
+        /// any number of times. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_session_leave", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern void hp_session_leave(SessionHandle session);
+
+        /// <summary>
+        /// Our own name in the session. out: zeroed on failure.
+        /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_PANIC. Any thread. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_session_local_id", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_session_local_id(SessionHandle session, hp_peer_id* @out);
+
+        /// <summary>
+        /// Our own public key. key: HP_KEY_LEN bytes, zeroed on failure.
+        /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_PANIC. Any thread. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_session_public_key", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_session_public_key(SessionHandle session, byte* key);
+
+        /// <summary>
+        /// Sends a message to a peer or, with NULL, to everybody who is there. Each gets it once and in order with the others of ours,
+        /// or is gone: HP_EVENT_DELIVERED or HP_EVENT_LEFT tell which. A peer that is not connected yet gets it when it is. To a peer
+        /// that is not encrypted it goes once, in one datagram, and nothing is told.
+        ///
+        /// to: NULL, or whom. data: len bytes, at most HP_SESSION_MAX_MESSAGE_LEN, copied; HP_SESSION_MAX_PLAIN_MESSAGE_LEN to a peer that
+        /// is not encrypted, and then nothing for which hp_is_control_packet holds. number: NULL, or set to what events will call the
+        /// message: 1, 2, 3 ...; 0 on failure. error: NULL or details.
+        /// Returns HP_STATUS_OK (for everybody: also if there is nobody, or if only some have room, which HP_EVENT_UNTAKEN tells),
+        /// HP_STATUS_INVALID_ARGUMENT, HP_STATUS_NOT_FOUND (there is no such peer), HP_STATUS_FULL (too much waits for all of them, or
+        /// 8192 events to be fetched; try again after some have been), HP_STATUS_CANCELLED (the session was left), HP_STATUS_PANIC. Any thread. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_session_send", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_session_send(SessionHandle session, hp_peer_id* to, byte* data, System.UIntPtr len, ulong* number, hp_error* error);
+
+        /// <summary>
+        /// The next event: at once, or within timeout_ms milliseconds (negative: however long it takes). Messages that are not asked
+        /// for make their senders wait; nothing is lost. Of other events 16384 are kept, and then counted: HP_EVENT_UNTOLD.
+        ///
+        /// event: its struct_size is set by the caller (HP_SESSION_EVENT_INIT); the rest is zeroed on entry and written on success. What it points to is valid until the
+        /// next call of this function or hp_session_free.
+        /// Returns HP_STATUS_OK, HP_STATUS_NOTHING (nothing happened in that time), HP_STATUS_CANCELLED (the session was left, and
+        /// nothing more will happen), HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC. One thread at a
+        /// time per session. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_session_next_event", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_session_next_event(SessionHandle session, long timeout_ms, hp_session_event* @event);
+
+        /// <summary>
+        /// A descriptor that poll(2) and the like find readable while hp_session_next_event has something to say. Borrowed: neither
+        /// read from it nor close it. fd: HP_INVALID_SOCKET on failure.
+        /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_PANIC. Any thread. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_session_event_fd", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_session_event_fd(SessionHandle session, System.IntPtr* fd);
+
+        /// <summary>
+        /// Who is there: their names. ids: room for capacity of them (HP_SESSION_MAX_PEERS always suffice); NULL with 0. count: set to
+        /// how many there are, also if they do not fit.
+        /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUFFER_TOO_SMALL (as many as fit were written),
+        /// HP_STATUS_PANIC. Any thread. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_session_peers", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_session_peers(SessionHandle session, hp_peer_id* ids, System.UIntPtr capacity, System.UIntPtr* count);
+
+        /// <summary>
+        /// A peer of the session, as it is known now. id: whose name. out: its struct_size is set by the caller (HP_SESSION_PEER_INIT); the
+        /// rest is zeroed on entry and written on success.
+        /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_NOT_FOUND, HP_STATUS_PANIC. Any thread. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_session_peer_get", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_session_peer_get(SessionHandle session, hp_peer_id* id, hp_session_peer* @out);
+
+        /// <summary>
+        /// A key for another protocol between us and a peer: the same on both sides, different for each label, known to nobody else, and
+        /// forward secret. Another one each time the peer joins.
+        ///
+        /// id: whose name. label: label_len bytes that say what the key is for. key: HP_KEY_LEN bytes, zeroed on failure.
+        /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_NOT_FOUND (there is no such peer, it is not connected, or it is
+        /// not encrypted), HP_STATUS_PANIC. Any thread. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_session_export_key", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_session_export_key(SessionHandle session, hp_peer_id* id, byte* label, System.UIntPtr label_len, byte* key);
+
+        /// <summary>
+        /// What the session has dropped. out: its struct_size is set by the caller (HP_SESSION_COUNTERS_INIT); the rest is zeroed on
+        /// entry and written on success.
+        /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_PANIC. Any thread. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_session_get_counters", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_session_get_counters(SessionHandle session, hp_session_counters* @out);
+
+        /// <summary>
+        /// What people compare of a public key: 32 hexadecimal digits in groups of four, NUL-terminated.
+        ///
+        /// key: HP_KEY_LEN bytes. buffer: capacity bytes; HP_FINGERPRINT_TEXT_LEN suffice. needed: NULL, or set to the size required.
+        /// Returns HP_STATUS_OK, HP_STATUS_BUFFER_TOO_SMALL, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_PANIC. Any thread. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_key_fingerprint", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_key_fingerprint(byte* key, byte* buffer, System.UIntPtr capacity, System.UIntPtr* needed);
+
+        /// <summary>
+        /// The public key of an identity. identity, key: HP_KEY_LEN bytes.
+        /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_PANIC. Any thread. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_identity_public_key", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_identity_public_key(byte* identity, byte* key);
 
         /// <summary>
         /// Makes a server, which does nothing before hp_server_run.
@@ -1003,6 +1240,196 @@ namespace HolePunch.Native
         /// The host's IPv6 endpoint as the server sees it; family 0 if it was not reached over IPv6.
         /// </summary>
         public hp_addr observed_ipv6;
+    }
+
+    /// <summary>
+    /// A member's name in a session: another one each time it joins. Plain data: copy and compare it freely.
+    /// </summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal unsafe partial struct hp_peer_id
+    {
+        /// <summary>
+        /// All zero: nobody.
+        /// </summary>
+        public fixed byte bytes[16];
+    }
+
+    /// <summary>
+    /// What happened. The caller sets struct_size (HP_SESSION_EVENT_INIT does); members that an event has no use for are 0.
+    /// </summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal unsafe partial struct hp_session_event
+    {
+        /// <summary>
+        /// sizeof(hp_session_event), set by the caller.
+        /// </summary>
+        public uint struct_size;
+        /// <summary>
+        /// HP_EVENT_*.
+        /// </summary>
+        public int kind;
+        /// <summary>
+        /// About whom.
+        /// </summary>
+        public hp_peer_id peer;
+        /// <summary>
+        /// About a peer: 1 if what it says and hears is encrypted and authenticated, 0 if it speaks the plain dialect, and anyone on
+        /// the way may read, forge and drop what is said.
+        /// </summary>
+        public int encrypted;
+        /// <summary>
+        /// How endpoint was learned: HP_PATH_*.
+        /// </summary>
+        public int path;
+        /// <summary>
+        /// Where the peer is reached; HP_EVENT_REGISTERED: where the server sees us.
+        /// </summary>
+        public hp_addr endpoint;
+        /// <summary>
+        /// HP_EVENT_CONNECTED and HP_EVENT_PATH_CHANGED: round-trip time in microseconds, or HP_RTT_UNKNOWN.
+        /// </summary>
+        public uint rtt_us;
+        /// <summary>
+        /// HP_LEFT_*, HP_REFUSED_* or an errno.
+        /// </summary>
+        public int reason;
+        /// <summary>
+        /// The message's number, or how many.
+        /// </summary>
+        public ulong number;
+        /// <summary>
+        /// The peer's public key, if it has one.
+        /// </summary>
+        public fixed byte key[32];
+        /// <summary>
+        /// HP_EVENT_MESSAGE: data_len bytes, which may be none. Valid until the next hp_session_next_event or hp_session_free.
+        /// </summary>
+        public byte* data;
+        /// <summary>
+        /// Length of data.
+        /// </summary>
+        public System.UIntPtr data_len;
+        /// <summary>
+        /// HP_EVENT_LEFT: undelivered_count numbers of messages. Valid as long as data.
+        /// </summary>
+        public ulong* undelivered;
+        /// <summary>
+        /// Length of undelivered.
+        /// </summary>
+        public System.UIntPtr undelivered_count;
+    }
+
+    /// <summary>
+    /// A member, as it is known now. The caller sets struct_size (HP_SESSION_PEER_INIT does).
+    /// </summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal unsafe partial struct hp_session_peer
+    {
+        /// <summary>
+        /// sizeof(hp_session_peer), set by the caller.
+        /// </summary>
+        public uint struct_size;
+        /// <summary>
+        /// 1 if messages flow, else 0; then path, endpoint and key are 0.
+        /// </summary>
+        public int connected;
+        /// <summary>
+        /// Its name.
+        /// </summary>
+        public hp_peer_id peer;
+        /// <summary>
+        /// As in hp_session_event.
+        /// </summary>
+        public int encrypted;
+        /// <summary>
+        /// How endpoint was learned: HP_PATH_*.
+        /// </summary>
+        public int path;
+        /// <summary>
+        /// Where it is reached.
+        /// </summary>
+        public hp_addr endpoint;
+        /// <summary>
+        /// Round-trip time in microseconds, or HP_RTT_UNKNOWN.
+        /// </summary>
+        public uint rtt_us;
+        /// <summary>
+        /// 0.
+        /// </summary>
+        public uint reserved;
+        /// <summary>
+        /// Its public key.
+        /// </summary>
+        public fixed byte key[32];
+    }
+
+    /// <summary>
+    /// What a session has dropped. The caller sets struct_size (HP_SESSION_COUNTERS_INIT does).
+    /// </summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal unsafe partial struct hp_session_counters
+    {
+        /// <summary>
+        /// sizeof(hp_session_counters), set by the caller.
+        /// </summary>
+        public uint struct_size;
+        /// <summary>
+        /// 0.
+        /// </summary>
+        public uint reserved;
+        /// <summary>
+        /// Datagrams of nobody who is known here, or that make no sense.
+        /// </summary>
+        public ulong strangers;
+        /// <summary>
+        /// Sealed datagrams and handshakes that are not authentic.
+        /// </summary>
+        public ulong forged;
+        /// <summary>
+        /// Sealed datagrams that had come before, or are too old to tell.
+        /// </summary>
+        public ulong replayed;
+        /// <summary>
+        /// Authentic, but without sense.
+        /// </summary>
+        public ulong malformed;
+    }
+
+    /// <summary>
+    /// What a session is joined with. HP_SESSION_OPTIONS_INIT sets struct_size and the defaults.
+    /// </summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal unsafe partial struct hp_session_options
+    {
+        /// <summary>
+        /// sizeof(hp_session_options), set by the caller.
+        /// </summary>
+        public uint struct_size;
+        /// <summary>
+        /// 1: existing plain tools that the server names are let in. Nothing is encrypted, authenticated or repeated between them
+        /// and us, as every event about them says. 0.
+        /// </summary>
+        public int plain_peers;
+        /// <summary>
+        /// Our private key (X25519): HP_KEY_LEN random bytes, by whose public key the peers know us again; copied. NULL: a fresh one.
+        /// </summary>
+        public byte* identity;
+        /// <summary>
+        /// If not NULL, the only public keys that peers may hold: pinned_count times HP_KEY_LEN bytes, copied. NULL.
+        /// </summary>
+        public byte* pinned;
+        /// <summary>
+        /// How many. 0.
+        /// </summary>
+        public System.UIntPtr pinned_count;
+        /// <summary>
+        /// Bytes of messages to one peer that may wait until it has got them, and 64 for each of their parts of 1154 bytes. 4194304.
+        /// </summary>
+        public ulong max_unacknowledged;
+        /// <summary>
+        /// Bytes of messages from one peer that may wait to be fetched, and 64 for each; then it waits. 2097152; at least 2048.
+        /// </summary>
+        public ulong max_unfetched;
     }
 
     /// <summary>

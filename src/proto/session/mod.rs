@@ -126,6 +126,9 @@ impl Session {
     /// Sends a message to a member, or to all; returns the number by which its delivery to each will be told. A member that is
     /// not connected yet gets it when it is. If only some of all take it, events tell for whom it was not taken.
     pub fn send(&mut self, now: Instant, to: Option<PeerId>, message: &[u8]) -> Result<u64, SendError> {
+        if self.left {
+            return Err(SendError::Left);
+        }
         if message.len() > MAX_MESSAGE {
             return Err(SendError::TooLong);
         }

@@ -49,6 +49,8 @@ pub enum SendError {
     Full,
     /// There is no such peer.
     NoSuchPeer,
+    /// The room was left.
+    Left,
 }
 
 /// What has been dropped.
