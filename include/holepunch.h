@@ -265,8 +265,8 @@ typedef intptr_t hp_socket_t;
 #define HP_EVENT_LEFT 12
 
 /*
- * Event: so many events as number says were not kept, because nobody asked for those before; of messages only plain peers'
- * are among them.
+ * Event: so many events as number says were not kept, because nobody asked for those before. Messages are among them
+ * only if they are plain peers', or beyond 16 MiB of peers who have left.
  */
 #define HP_EVENT_UNTOLD 13
 
@@ -278,6 +278,8 @@ typedef intptr_t hp_socket_t;
 #define HP_LEFT_UNREACHABLE 3
 /* hp_session_event.reason of HP_EVENT_LEFT: it holds key, which is not allowed. */
 #define HP_LEFT_WRONG_KEY 4
+/* hp_session_event.reason of HP_EVENT_LEFT: it was we who left the session. */
+#define HP_LEFT_WE_LEFT 5
 
 /* hp_session_event.reason of HP_EVENT_REFUSED: the session has as many members as the server allows. */
 #define HP_REFUSED_SESSION_FULL 1
@@ -1058,7 +1060,8 @@ hp_status hp_session_join(struct hp_client *client,
 void hp_session_free(struct hp_session *session);
 
 /*
- * Says goodbye to everybody, who are told at once. Events that are there can still be fetched. NULL is a no-op. Any thread,
+ * Says goodbye to everybody, who are told at once. What has come can still be fetched, and HP_EVENT_LEFT of each peer, with the
+ * messages that it has not got, as far as is known. NULL is a no-op. Any thread,
  * any number of times. Since 0.1.
  */
 void hp_session_leave(const struct hp_session *session);

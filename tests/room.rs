@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 use holepunch::proto::delivery::MAX_MESSAGE;
 use holepunch::proto::session::MAX_PLAIN_MESSAGE;
 use holepunch::proto::wire::RefusedReason;
+use holepunch::server::{RelayConfig, ServerConfig};
 use holepunch::{
-    Client, Departure, DialectPolicy, ErrorKind, MemberId, PeerId, Room, RoomEvent, RoomOptions,
+    CandidateKind, Client, Departure, DialectPolicy, ErrorKind, MemberId, PathPolicy, PeerId, Room,
+    RoomEvent, RoomOptions,
 };
 use support::{TestServer, unique_id};
 
@@ -209,6 +211,83 @@ fn what_cannot_be_is_an_error() {
     let room = join(&plain, &unique_id());
     let refused = RoomEvent::Refused(RefusedReason::DialectRefused);
     wait_for(&room, |event| (event == refused).then_some(()));
+}
+
+#[test]
+fn what_was_delivered_is_heard_although_its_sender_has_left() {
+    let server = TestServer::start(DialectPolicy::Auto);
+    let id = unique_id();
+    let (a, b) = (join(&server, &id), join(&server, &id));
+    wait_connected(&a, 1);
+    for number in 0..100 {
+        a.send(b.local(), &[number]).unwrap();
+    }
+    let mut delivered = 0;
+    wait_for(&a, |event| {
+        delivered += u8::from(matches!(event, RoomEvent::Delivered(..)));
+        (delivered == 100).then_some(())
+    });
+    let gone = encrypted(a.local());
+    drop(a);
+    let until = Instant::now() + PATIENCE;
+    while b.peers().iter().any(|peer| peer.member == gone) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    for number in 0..100 {
+        assert_eq!(wait_for(&b, message), [number]);
+    }
+    wait_for(&b, |event| (event == RoomEvent::Left(gone, Departure::Goodbye, vec![])).then_some(()));
+}
+
+#[test]
+fn who_leaves_is_told_what_has_not_come() {
+    let server = TestServer::start(DialectPolicy::Auto);
+    let id = unique_id();
+    let (a, b) = (join(&server, &id), join(&server, &id));
+    wait_connected(&a, 1);
+    let text = vec![0; 50_000];
+    let sent: Vec<_> = std::iter::from_fn(|| a.send(b.local(), &text).ok()).collect();
+    a.leave();
+    let mut open: BTreeSet<_> = sent.into_iter().collect();
+    while let Some(event) = a.next_event(None) {
+        match event {
+            RoomEvent::Delivered(_, number) => assert!(open.remove(&number)),
+            RoomEvent::Left(member, why, numbers) => {
+                assert_eq!((member, why), (encrypted(b.local()), Departure::WeLeft));
+                assert!(!numbers.is_empty());
+                numbers.iter().for_each(|number| assert!(open.remove(number)));
+            }
+            _ => {}
+        }
+    }
+    assert!(open.is_empty());
+}
+
+#[test]
+fn forwarding_begins_anew_at_a_new_server() {
+    let config = || ServerConfig { relay: Some(RelayConfig::default()), ..ServerConfig::default() };
+    let server = TestServer::start_with(config());
+    let (address, id) = (server.address, unique_id());
+    let room = || {
+        let mut client = server.client();
+        client.set_path_policy(PathPolicy::RelayOnly);
+        Room::join(&mut client, &id, RoomOptions::default()).unwrap()
+    };
+    let (a, b) = (room(), room());
+    wait_connected(&a, 1);
+    wait_connected(&b, 1);
+    assert_eq!(a.peers()[0].path.unwrap().kind, CandidateKind::Relayed);
+    drop(server);
+    a.send_to_all(b"while nobody forwards").unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    let _server = TestServer::start_with(ServerConfig { address, ..config() });
+    for (from, to) in [(&a, &b), (&b, &a)] {
+        from.send_to_all(b"again").unwrap();
+        wait_for(to, |event| {
+            assert!(!matches!(event, RoomEvent::Left(..)), "{event:?}");
+            message(event).filter(|text| text == b"again")
+        });
+    }
 }
 
 #[test]

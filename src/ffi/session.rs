@@ -151,7 +151,8 @@ pub unsafe extern "C" fn hp_session_free(session: *mut hp_session) {
     });
 }
 
-/// Says goodbye to everybody, who are told at once. Events that are there can still be fetched. NULL is a no-op. Any thread,
+/// Says goodbye to everybody, who are told at once. What has come can still be fetched, and HP_EVENT_LEFT of each peer, with the
+/// messages that it has not got, as far as is known. NULL is a no-op. Any thread,
 /// any number of times. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hp_session_leave(session: *const hp_session) {

@@ -29,8 +29,8 @@ pub const HP_EVENT_DELIVERED: i32 = 10;
 pub const HP_EVENT_UNTAKEN: i32 = 11;
 /// Event: peer is gone, for reason HP_LEFT_*, and has not got our messages with the undelivered numbers, as far as is known.
 pub const HP_EVENT_LEFT: i32 = 12;
-/// Event: so many events as number says were not kept, because nobody asked for those before; of messages only plain peers'
-/// are among them.
+/// Event: so many events as number says were not kept, because nobody asked for those before. Messages are among them
+/// only if they are plain peers', or beyond 16 MiB of peers who have left.
 pub const HP_EVENT_UNTOLD: i32 = 13;
 
 /// hp_session_event.reason of HP_EVENT_LEFT: it said goodbye.
@@ -41,6 +41,9 @@ pub const HP_LEFT_TIMED_OUT: i32 = 2;
 pub const HP_LEFT_UNREACHABLE: i32 = 3;
 /// hp_session_event.reason of HP_EVENT_LEFT: it holds key, which is not allowed.
 pub const HP_LEFT_WRONG_KEY: i32 = 4;
+
+/// hp_session_event.reason of HP_EVENT_LEFT: it was we who left the session.
+pub const HP_LEFT_WE_LEFT: i32 = 5;
 
 /// hp_session_event.reason of HP_EVENT_REFUSED: the session has as many members as the server allows.
 pub const HP_REFUSED_SESSION_FULL: i32 = 1;
@@ -206,6 +209,7 @@ impl hp_session_event {
                     Departure::Goodbye => (HP_LEFT_GOODBYE, [0; 32]),
                     Departure::TimedOut => (HP_LEFT_TIMED_OUT, [0; 32]),
                     Departure::Unreachable => (HP_LEFT_UNREACHABLE, [0; 32]),
+                    Departure::WeLeft => (HP_LEFT_WE_LEFT, [0; 32]),
                     Departure::WrongKey(key) => (HP_LEFT_WRONG_KEY, key.0),
                 };
                 Self {

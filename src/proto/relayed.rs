@@ -12,6 +12,10 @@ use super::wire::relay::{Ticket, encode_relay_bind};
 const RETRY: Duration = Duration::from_millis(100);
 /// How often the ticket is shown again, so that the NAT keeps the mapping.
 const REFRESH: Duration = Duration::from_secs(10);
+/// After so many tickets without an answer the server is asked again: the pair has ended, or the server is another.
+const MAX_UNANSWERED: u32 = 10;
+/// How soon the server is asked again about a peer that it does not know (any more, or yet).
+const UNKNOWN_RETRY: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug)]
 enum State {
@@ -30,6 +34,10 @@ struct Link {
     peer: PeerId,
     state: State,
     next: Instant,
+    /// Tickets since the last answer.
+    unanswered: u32,
+    /// It was told that the server refuses.
+    refused: bool,
 }
 
 /// What became of a pair.
@@ -56,13 +64,14 @@ impl RelayedPairs {
         Self { sockets, links: Vec::new(), transmits: VecDeque::new(), events: VecDeque::new() }
     }
 
-    /// Wants to be forwarded to this peer, from now on; `true` if it is new.
-    pub fn add(&mut self, now: Instant, peer: PeerId) -> bool {
-        let new = !self.links.iter().any(|link| link.peer == peer);
-        if new {
-            self.links.push(Link { peer, state: State::Asking, next: now });
+    /// Wants to be forwarded to this peer, from now on; what is granted already is made sure of.
+    pub fn add(&mut self, now: Instant, peer: PeerId) {
+        let asking = Link { peer, state: State::Asking, next: now, unanswered: 0, refused: false };
+        match self.links.iter_mut().find(|link| link.peer == peer) {
+            Some(link) if matches!(link.state, State::Refused) => *link = asking,
+            Some(link) => link.next = now,
+            None => self.links.push(asking),
         }
-        new
     }
 
     /// Nobody is there any more.
@@ -82,17 +91,23 @@ impl RelayedPairs {
     pub fn handle_granted(&mut self, now: Instant, peer: PeerId, endpoint: SocketAddr, ticket: Ticket) {
         let asking = |link: &&mut Link| link.peer == peer && matches!(link.state, State::Asking);
         if let Some(link) = self.links.iter_mut().find(asking) {
-            (link.state, link.next) = (State::Binding { endpoint, ticket }, now);
+            (link.state, link.next, link.unanswered) = (State::Binding { endpoint, ticket }, now, 0);
             self.handle_timeout(now, |_| {});
         }
     }
 
     /// The server has refused.
-    pub fn handle_refused(&mut self, peer: PeerId, reason: Option<RelayRefusal>) {
+    pub fn handle_refused(&mut self, now: Instant, peer: PeerId, reason: Option<RelayRefusal>) {
         let asking = |link: &&mut Link| link.peer == peer && matches!(link.state, State::Asking);
         if let Some(link) = self.links.iter_mut().find(asking) {
-            link.state = State::Refused;
-            self.events.push_back(RelayedEvent::Refused(peer, reason));
+            if reason == Some(RelayRefusal::UnknownPeer) {
+                link.next = now + UNKNOWN_RETRY;
+            } else {
+                link.state = State::Refused;
+            }
+            if !std::mem::replace(&mut link.refused, true) {
+                self.events.push_back(RelayedEvent::Refused(peer, reason));
+            }
         }
     }
 
@@ -109,16 +124,20 @@ impl RelayedPairs {
             link.state = State::Bound { endpoint, ticket };
             self.events.push_back(RelayedEvent::Bound(link.peer, endpoint));
         }
-        link.next = now + REFRESH;
+        (link.next, link.unanswered) = (now + REFRESH, 0);
         true
     }
 
     /// Does what is due at `now`; `ask` asks the server to forward to a peer.
     pub fn handle_timeout(&mut self, now: Instant, mut ask: impl FnMut(PeerId)) {
         for link in self.links.iter_mut().filter(|link| now >= link.next) {
+            if link.unanswered >= MAX_UNANSWERED {
+                (link.state, link.unanswered) = (State::Asking, 0);
+            }
             match link.state {
                 State::Asking => ask(link.peer),
                 State::Binding { endpoint, ticket } | State::Bound { endpoint, ticket } => {
+                    link.unanswered += 1;
                     if let Some(socket) = self.sockets.towards(endpoint) {
                         let payload = encode_relay_bind(&ticket);
                         self.transmits.push_back(Transmit {

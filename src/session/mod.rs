@@ -186,7 +186,8 @@ impl Room {
         self.shared.session.lock().has_left()
     }
 
-    /// Says goodbye to everybody; the others are told at once. Events that are there can still be fetched.
+    /// Says goodbye to everybody; the others are told at once. What has come can still be fetched, and [`SessionEvent::Left`] of
+    /// each peer, with the messages that it has not got, as far as is known.
     pub fn leave(&self) {
         self.shared.session.lock().leave(Instant::now());
         self.shared.driver.wake();

@@ -317,8 +317,8 @@ namespace HolePunch.Native
         /// </summary>
         internal const int HP_EVENT_LEFT = 12;
         /// <summary>
-        /// Event: so many events as number says were not kept, because nobody asked for those before; of messages only plain peers'
-        /// are among them.
+        /// Event: so many events as number says were not kept, because nobody asked for those before. Messages are among them
+        /// only if they are plain peers', or beyond 16 MiB of peers who have left.
         /// </summary>
         internal const int HP_EVENT_UNTOLD = 13;
         /// <summary>
@@ -337,6 +337,10 @@ namespace HolePunch.Native
         /// hp_session_event.reason of HP_EVENT_LEFT: it holds key, which is not allowed.
         /// </summary>
         internal const int HP_LEFT_WRONG_KEY = 4;
+        /// <summary>
+        /// hp_session_event.reason of HP_EVENT_LEFT: it was we who left the session.
+        /// </summary>
+        internal const int HP_LEFT_WE_LEFT = 5;
         /// <summary>
         /// hp_session_event.reason of HP_EVENT_REFUSED: the session has as many members as the server allows.
         /// </summary>
@@ -758,7 +762,8 @@ namespace HolePunch.Native
         internal static extern void hp_session_free(System.IntPtr session);
 
         /// <summary>
-        /// Says goodbye to everybody, who are told at once. Events that are there can still be fetched. NULL is a no-op. Any thread,
+        /// Says goodbye to everybody, who are told at once. What has come can still be fetched, and HP_EVENT_LEFT of each peer, with the
+        /// messages that it has not got, as far as is known. NULL is a no-op. Any thread,
         /// any number of times. Since 0.1.
         /// </summary>
         [DllImport(__DllName, EntryPoint = "hp_session_leave", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]

@@ -125,7 +125,18 @@ impl Meeting {
 
     /// Opens a peer's hole anew: the agreed one does not work any more, or another may.
     pub fn reopen(&mut self, now: Instant, peer: PeerId) {
-        self.puncher.reopen(now, peer);
+        if self.puncher.reopen(now, peer) == Some(CandidateKind::Relayed) {
+            // What had to be forwarded will have to be again.
+            self.relayed.add(now, peer);
+        }
+        self.relay(now);
+    }
+
+    /// Asks the server whether it is there, and knows where we are, unless it has just said so.
+    pub fn ask_server(&mut self, now: Instant) {
+        if let Some(rendezvous) = &mut self.rendezvous {
+            rendezvous.ask(now);
+        }
     }
 
     /// Knows nothing more of a peer.
@@ -249,7 +260,9 @@ impl Meeting {
                 RendezvousEvent::RelayGranted { peer, endpoint, ticket } => {
                     self.relayed.handle_granted(now, peer, endpoint, ticket);
                 }
-                RendezvousEvent::RelayRefused { peer, reason } => self.relayed.handle_refused(peer, reason),
+                RendezvousEvent::RelayRefused { peer, reason } => {
+                    self.relayed.handle_refused(now, peer, reason);
+                }
                 RendezvousEvent::Joined { peer, dialect, candidates, nat, relay_only } => {
                     self.puncher.add_peer(now, peer, dialect, &candidates);
                     self.events.push_back(MeetingEvent::Found(peer, dialect, candidates));

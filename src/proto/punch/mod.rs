@@ -193,6 +193,12 @@ impl Puncher {
             let named = |path: &Path| candidates.iter().any(|known| known.endpoint == path.remote);
             peer.native.iter_mut().for_each(|native| native.begin(now, named, hinted == Hinted::Opener));
         }
+        if self.config.lasting
+            && candidates.first().is_some_and(|first| first.kind == CandidateKind::Reflexive)
+        {
+            // The server's whole list; over the days a peer is in many places.
+            peer.candidates.retain(|old| old.kind == CandidateKind::Relayed || candidates.contains(old));
+        }
         for candidate in candidates {
             if !is_reachable_kind(candidate.endpoint) || peer.candidates.contains(candidate) {
                 continue;
@@ -525,15 +531,18 @@ impl Puncher {
         None
     }
 
-    /// Opens a peer's hole anew: the agreed one does not work any more, or another may.
-    pub fn reopen(&mut self, now: Instant, id: PeerId) {
-        if let Some(position) = self.position_by_id(id) {
-            let peer = &mut self.peers[position];
-            peer.known_since = now;
-            (peer.rest_until, peer.relay_asked, peer.relay_refused) = (None, false, None);
-            peer.native.iter_mut().for_each(|native| native.reopen(now));
-            self.handle_timeout(now);
-        }
+    /// Opens a peer's hole anew: the agreed one does not work any more, or another may. Returns of what kind it was.
+    pub fn reopen(&mut self, now: Instant, id: PeerId) -> Option<CandidateKind> {
+        let position = self.position_by_id(id)?;
+        let peer = &mut self.peers[position];
+        peer.known_since = now;
+        (peer.rest_until, peer.relay_asked, peer.relay_refused) = (None, false, None);
+        let native = peer.native.as_mut()?;
+        let kind = native.agreed().map(|path| path.kind);
+        let candidates = &peer.candidates;
+        native.reopen(now, |path| candidates.iter().any(|candidate| candidate.endpoint == path.remote));
+        self.handle_timeout(now);
+        kind
     }
 
     /// Knows nothing more of a peer, whose last probes may still be on their way, unless it is added again.

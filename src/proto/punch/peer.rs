@@ -145,11 +145,12 @@ impl NativePunch {
         }
     }
 
-    /// Begins anew, over all paths that are known: the agreed one does not work any more. What was seen of the peer's numbers
-    /// stays seen.
-    pub fn reopen(&mut self, now: Instant) {
+    /// Begins anew, over the paths that are `named` or have worked: the agreed one does not work any more. What was seen of the
+    /// peer's numbers stays seen.
+    pub fn reopen(&mut self, now: Instant, named: impl Fn(&Path) -> bool) {
         self.phase = Phase::Probing;
         self.gone = None;
+        self.paths.retain(|path| path.heard || path.kind == CandidateKind::Relayed || named(path));
         self.paths.iter_mut().for_each(|path| path.reopen(now));
     }
 

@@ -25,6 +25,8 @@ const FIRST_PAUSES: [Duration; 5] = [
     Duration::from_millis(40),
     Duration::from_millis(80),
 ];
+/// A server that was heard so recently is not asked out of turn.
+const ASK_PAUSE: Duration = Duration::from_secs(1);
 /// How often a plain server is asked once it has named enough peers: often enough to learn of one that replaced them.
 const PLAIN_SLOW_POLL: Duration = Duration::from_secs(1);
 /// How long a native answer is waited for after a plain one. A plain reply can be forged, or drawn from the server with a
@@ -322,6 +324,17 @@ impl RendezvousClient {
             _ => {}
         }
         true
+    }
+
+    /// Says at once that we are there, rather than when it is due, unless the server has been heard of late. If our NAT has
+    /// given us another endpoint the server learns of it, and the others do.
+    pub fn ask(&mut self, now: Instant) {
+        if let State::Registered { heard, next, .. } = &mut self.state
+            && now >= *heard + ASK_PAUSE
+        {
+            *next = now.min(*next);
+            self.handle_timeout(now);
+        }
     }
 
     /// Says something else of ourselves from now on; the server passes it on.

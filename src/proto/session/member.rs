@@ -30,6 +30,8 @@ const PING_PAUSES: [Duration; 4] = [
 ];
 /// After so much silence from the first question on another path is looked for.
 const PATH_PATIENCE: Duration = Duration::from_secs(1);
+/// The server is asked before: our NAT may have given us another endpoint, which the peer does not know.
+const SERVER_PATIENCE: Duration = Duration::from_millis(400);
 /// And after so much in all the peer counts as unreachable. RFC 7675 allows 30 s.
 const CONSENT: Duration = Duration::from_secs(15);
 /// A plain peer cannot be asked: one that has been silent for so long, and that the server has forgotten, is gone.
@@ -60,6 +62,8 @@ pub(super) struct Member {
     asked: Option<(Instant, usize, Instant)>,
     nonce: u64,
     nonce_sent: Instant,
+    /// The server was asked, and another path is looked for, since the peer has fallen silent.
+    pub server_asked: bool,
     pub reopened: Option<Instant>,
     pub departure: Option<Departure>,
     outgoing: Vec<Vec<u8>>,
@@ -80,6 +84,7 @@ impl Member {
             asked: None,
             nonce: 0,
             nonce_sent: now,
+            server_asked: false,
             reopened: None,
             departure: None,
             outgoing: Vec::new(),
@@ -130,6 +135,7 @@ impl Member {
     pub fn note_heard(&mut self, now: Instant, over: PeerPath, events: &mut Events) {
         self.heard = now;
         self.asked = None;
+        self.server_asked = false;
         self.reopened = None;
         let Some(path) = &mut self.path else { return };
         if (path.socket, path.endpoint) == (over.socket, over.endpoint) {
@@ -177,6 +183,11 @@ impl Member {
         let doubt = self.unlisted_since.map(|_| DOUBT);
         let patience = doubt.or(self.reopened.is_none().then_some(PATH_PATIENCE))?;
         self.unanswered_since().map(|since| since + patience)
+    }
+
+    /// When the server is to be asked whether it knows where we are.
+    pub fn server_is_due(&self) -> Option<Instant> {
+        self.unanswered_since().filter(|_| !self.server_asked).map(|since| since + SERVER_PATIENCE)
     }
 
     /// Takes what was said beside messages.
@@ -289,7 +300,14 @@ impl Member {
         let idle = self.heard + if sending { IDLE_WHILE_SENDING } else { IDLE };
         let asked = self.asked.map_or(idle, |(.., next)| next);
         let consent = self.heard + CONSENT;
-        let due = [Some(asked), Some(consent), self.patience_ends(), channel, self.delivery.poll_timeout()];
+        let due = [
+            Some(asked),
+            Some(consent),
+            self.patience_ends(),
+            self.server_is_due(),
+            channel,
+            self.delivery.poll_timeout(),
+        ];
         due.into_iter().flatten().min()
     }
 }

@@ -159,14 +159,15 @@ impl Session {
         Ok(number)
     }
 
-    /// Says goodbye to everybody. Only [`Self::poll_transmit`] is to be asked afterwards.
+    /// Says goodbye to everybody. Only [`Self::poll_transmit`] and [`Self::poll_event`] are to be asked afterwards.
     pub fn leave(&mut self, now: Instant) {
         self.left = true;
-        for member in self.members.values_mut() {
+        self.meeting.close();
+        while let Some((&id, member)) = self.members.iter_mut().next() {
             member.say_goodbye(now);
             member.drain(now, &mut self.transmits);
+            self.depart(now, id, Departure::WeLeft);
         }
-        self.meeting.close();
     }
 
     /// The driver cannot go on, for the system's error of this number.
@@ -287,12 +288,7 @@ impl Session {
         };
         let Some(member) = self.members.values_mut().find(is_it) else { return false };
         member.heard = now;
-        let name = member.name;
-        if !self.events.are_many() {
-            self.events.push(SessionEvent::Message(name, text.to_vec()));
-        } else {
-            self.events.count_untold();
-        }
+        self.events.push_message(member.name, text.to_vec());
         true
     }
 
@@ -397,9 +393,9 @@ impl Session {
 
     fn note_gone(&mut self, now: Instant, id: PeerId, reason: Option<LeaveReason>) {
         match self.members.get_mut(&id) {
-            // The server may have lost it, or everything; we have not.
+            // The server may have lost it; we have not. If the server is a new one it has lost everybody, and silence alone counts.
             Some(member) if member.is_connected() && reason != Some(LeaveReason::Goodbye) => {
-                member.unlisted_since = Some(now);
+                member.unlisted_since = (reason.is_some() || !member.name.encrypted).then_some(now);
                 member.ask(now);
                 self.touched.push(id);
             }
@@ -453,6 +449,10 @@ impl Session {
             self.events.push(SessionEvent::Delivered(name, number));
         }
         let unanswered = member.unanswered_since();
+        if member.server_is_due().is_some_and(|at| now >= at) {
+            member.server_asked = true;
+            self.meeting.ask_server(now);
+        }
         let out_of_patience = member.patience_ends().is_some_and(|at| now >= at);
         if member.unlisted_since.is_some() && (out_of_patience || !(audible || name.encrypted)) {
             member.departure.get_or_insert(Departure::TimedOut);
@@ -472,8 +472,12 @@ impl Session {
 
     /// A member is gone; one that may only be out of reach is looked for from the start.
     fn depart(&mut self, now: Instant, id: PeerId, departure: Departure) {
-        let Some(member) = self.members.remove(&id) else { return };
+        let Some(mut member) = self.members.remove(&id) else { return };
         self.counters = member.count(self.counters);
+        while let Some(message) = member.delivery.poll_message(now) {
+            // The peer was told that it has come.
+            self.events.push_message(member.name, message);
+        }
         if !member.given_up {
             let undelivered = member.delivery.undelivered().collect();
             self.events.push(SessionEvent::Left(member.name, departure, undelivered));

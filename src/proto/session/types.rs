@@ -12,6 +12,8 @@ use crate::proto::wire::RefusedReason;
 
 /// Most events that are kept until they are asked for.
 pub const MAX_EVENTS: usize = 16_384;
+/// Most bytes of messages among them: those of plain peers, and of peers that left before theirs were asked for.
+pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
 /// Longest message to a plain peer: it goes in one datagram, which passes everywhere.
 pub const MAX_PLAIN_MESSAGE: usize = 1200;
 
@@ -101,6 +103,8 @@ pub enum Departure {
     TimedOut,
     /// It may be there, but nothing comes through any more.
     Unreachable,
+    /// It was we who left the room.
+    WeLeft,
     /// It holds a key that is not allowed.
     WrongKey(PublicKey),
 }
@@ -130,7 +134,8 @@ pub enum SessionEvent {
     Delivered(MemberId, u64),
     /// A message to everybody was not taken for this peer, since too much waits for it already.
     Untaken(MemberId, u64),
-    /// So many events were not kept, because nobody asked for those before; of messages only plain peers' are among them.
+    /// So many events were not kept, because nobody asked for those before. Messages are among them only
+    /// if they are plain peers', or beyond 16 MiB of peers who have left.
     Untold(u64),
     /// A peer is gone, and has not got the messages of ours with these numbers, as far as is known.
     Left(MemberId, Departure, Vec<u64>),
@@ -140,6 +145,8 @@ pub enum SessionEvent {
 #[derive(Debug, Default)]
 pub(super) struct Events {
     queue: VecDeque<SessionEvent>,
+    /// Of the messages among them.
+    message_bytes: usize,
     untold: u64,
 }
 
@@ -153,15 +160,25 @@ impl Events {
         }
     }
 
-    /// One more was not kept.
-    pub fn count_untold(&mut self) {
-        self.untold += 1;
+    /// Keeps a message that cannot wait elsewhere until it is asked for.
+    pub fn push_message(&mut self, from: MemberId, message: Vec<u8>) {
+        let bytes = self.message_bytes + message.len();
+        if self.queue.len() < MAX_EVENTS && bytes <= MAX_MESSAGE_BYTES {
+            self.message_bytes = bytes;
+            self.queue.push_back(SessionEvent::Message(from, message));
+        } else {
+            self.untold += 1;
+        }
     }
 
     /// The next one.
     pub fn pop(&mut self) -> Option<SessionEvent> {
         let untold = || (self.untold > 0).then(|| SessionEvent::Untold(std::mem::take(&mut self.untold)));
-        self.queue.pop_front().or_else(untold)
+        let event = self.queue.pop_front().or_else(untold);
+        if let Some(SessionEvent::Message(_, message)) = &event {
+            self.message_bytes -= message.len();
+        }
+        event
     }
 
     /// Whether there is any.
