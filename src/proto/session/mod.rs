@@ -431,7 +431,6 @@ impl Session {
     fn advance_member(&mut self, now: Instant, id: PeerId) {
         let Some(member) = self.members.get_mut(&id) else { return };
         let name = member.name;
-        let audible = member.handle_timeout(now);
         while let Some(event) = member.channel.as_mut().and_then(Channel::poll_event) {
             match (event, member.path) {
                 (ChannelEvent::Established(key), Some(path)) => {
@@ -445,6 +444,7 @@ impl Session {
                 (ChannelEvent::Established(_), None) => {}
             }
         }
+        let audible = member.handle_timeout(now);
         while let Some(number) = member.delivery.poll_delivered() {
             self.events.push(SessionEvent::Delivered(name, number));
         }
