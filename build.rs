@@ -15,7 +15,7 @@ fn main() {
 
 /// The files of the ABI, in the order in which a reader wants to meet them.
 #[cfg(feature = "codegen")]
-const PARTS: [&str; 12] = [
+const PARTS: [&str; 13] = [
     "version",
     "status",
     "error",
@@ -24,6 +24,7 @@ const PARTS: [&str; 12] = [
     "log",
     "client",
     "paths",
+    "key",
     "session_types",
     "session",
     "server",

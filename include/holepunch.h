@@ -239,6 +239,12 @@ typedef intptr_t hp_socket_t;
 /* Bit of hp_nat_report.port_mapping: UPnP-IGD. */
 #define HP_PORT_MAPPING_UPNP 4
 
+/* Size of a key, public or private. */
+#define HP_KEY_LEN 32
+
+/* Size of a buffer that holds any fingerprint with its terminating NUL. */
+#define HP_FINGERPRINT_TEXT_LEN 40
+
 /* Event: the server keeps us, under endpoint; for the first time, or again. */
 #define HP_EVENT_REGISTERED 1
 /* Event: the server does not answer any more. Peers that are connected stay so. */
@@ -290,18 +296,12 @@ typedef intptr_t hp_socket_t;
 /* hp_session_event.reason of HP_EVENT_REFUSED: another one. */
 #define HP_REFUSED_OTHER 4
 
-/* Size of a key, public or private. */
-#define HP_KEY_LEN 32
-
 /* Most members of a session, ourselves not counted. */
 #define HP_SESSION_MAX_PEERS 256
 /* Longest message in bytes. */
 #define HP_SESSION_MAX_MESSAGE_LEN 65536
 /* Longest message to a peer that is not encrypted. */
 #define HP_SESSION_MAX_PLAIN_MESSAGE_LEN 1200
-
-/* Size of a buffer that holds any fingerprint with its terminating NUL. */
-#define HP_FINGERPRINT_TEXT_LEN 40
 
 /* What a call came to. 0 is success, errors are negative; numbers are never reused and the same on every system. */
 enum hp_status
@@ -1034,6 +1034,37 @@ hp_status hp_client_check_nat(struct hp_client *client,
                               struct hp_error *error);
 
 /*
+ * A key for a protocol that is run over the hole to a peer of the last call: the same on both sides, different for each label,
+ * known to nobody else, and forward secret. Another one after each call.
+ *
+ * index: as for hp_peer_get. label: label_len bytes that say what the key is for. key: HP_KEY_LEN bytes, zeroed on failure.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_NOT_FOUND (there is no such peer, or it is not connected and
+ * authenticated), HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC. One thread at a time per client. Since 0.1.
+ */
+hp_status hp_peer_export_key(const struct hp_client *client,
+                             uint32_t index,
+                             const uint8_t *label,
+                             size_t label_len,
+                             uint8_t *key);
+
+/*
+ * What people compare of a public key: 32 hexadecimal digits in groups of four, NUL-terminated.
+ *
+ * key: HP_KEY_LEN bytes. buffer: capacity bytes; HP_FINGERPRINT_TEXT_LEN suffice. needed: NULL, or set to the size required.
+ * Returns HP_STATUS_OK, HP_STATUS_BUFFER_TOO_SMALL, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_key_fingerprint(const uint8_t *key,
+                             char *buffer,
+                             size_t capacity,
+                             size_t *needed);
+
+/*
+ * The public key of an identity. identity, key: HP_KEY_LEN bytes.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_identity_public_key(const uint8_t *identity, uint8_t *key);
+
+/*
  * Joins the session of those who share the ID, by way of the client's server and with its settings; the dialect's is of no
  * account, since the server must speak native and never sees the ID. Looks up the server, within the client's timeout, and
  * returns; who is there, and whether the server answers, are events.
@@ -1160,23 +1191,6 @@ hp_status hp_session_export_key(const struct hp_session *session,
  */
 hp_status hp_session_get_counters(const struct hp_session *session,
                                   struct hp_session_counters *out);
-
-/*
- * What people compare of a public key: 32 hexadecimal digits in groups of four, NUL-terminated.
- *
- * key: HP_KEY_LEN bytes. buffer: capacity bytes; HP_FINGERPRINT_TEXT_LEN suffice. needed: NULL, or set to the size required.
- * Returns HP_STATUS_OK, HP_STATUS_BUFFER_TOO_SMALL, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_PANIC. Any thread. Since 0.1.
- */
-hp_status hp_key_fingerprint(const uint8_t *key,
-                             char *buffer,
-                             size_t capacity,
-                             size_t *needed);
-
-/*
- * The public key of an identity. identity, key: HP_KEY_LEN bytes.
- * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_PANIC. Any thread. Since 0.1.
- */
-hp_status hp_identity_public_key(const uint8_t *identity, uint8_t *key);
 
 /*
  * Makes a server, which does nothing before hp_server_run.

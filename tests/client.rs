@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::thread;
@@ -17,6 +18,26 @@ fn meet(server: &TestServer, policies: &[DialectPolicy]) -> Vec<(Client, Vec<Pee
 
 fn kind<T: std::fmt::Debug>(result: Result<T, Error>) -> ErrorKind {
     result.unwrap_err().kind()
+}
+
+#[test]
+fn both_sides_of_a_hole_export_the_same_keys() {
+    let server = TestServer::start(DialectPolicy::Auto);
+    let met = server.meet(3, |_, _| {});
+    let keys = |label: &[u8]| -> Vec<BTreeSet<_>> {
+        met.iter()
+            .map(|(_, peers)| peers.iter().map(|peer| peer.export_key(label).unwrap()).collect())
+            .collect()
+    };
+    for label in [&b"one"[..], b"two", b""] {
+        let keys = keys(label);
+        // Each pair has a key of its own.
+        assert_eq!(keys.iter().flatten().collect::<BTreeSet<_>>().len(), 3);
+        assert!(keys.iter().all(|mine| mine.len() == 2));
+    }
+    assert_ne!(keys(b"one"), keys(b"two"));
+    let plain = server.meet(2, |_, client| client.set_dialect(DialectPolicy::Plain));
+    assert_eq!(plain[0].1[0].export_key(b"one"), None);
 }
 
 #[test]

@@ -20,6 +20,7 @@ use crate::net::waker::Waker;
 use crate::proto::connect::Outcome;
 use crate::proto::meeting::MeetingCounters;
 use crate::proto::punch::{PeerStatus, Progress, PunchReport};
+use crate::proto::secure::Exporter;
 use crate::proto::{
     CandidateKind, Connect, ConnectConfig, DialectPolicy, LocalSockets, MeetingConfig, PathPolicy, SessionId,
     SessionIdError, Techniques,
@@ -61,6 +62,15 @@ pub struct Peer {
     pub socket: usize,
     /// What was tried to reach the peer, and what probably kept it from working.
     pub report: PunchReport,
+    pub(crate) exporter: Option<Exporter>,
+}
+
+impl Peer {
+    /// A key for a protocol that is run over the hole: the same on both sides, different for each label, known to nobody else,
+    /// and forward secret. Another one after each call. `None` unless the peer is connected and authenticated.
+    pub fn export_key(&self, label: &[u8]) -> Option<[u8; 32]> {
+        self.exporter.filter(|_| self.connected).map(|exporter| exporter.key(label))
+    }
 }
 
 /// A datagram of a peer's application that came before the call returned.
@@ -497,6 +507,7 @@ fn found_peers(connect: &Connect, now: Instant) -> Vec<Peer> {
             authenticated: status.authenticated,
             socket: status.socket.0.into(),
             report: status.report,
+            exporter: status.exporter,
         })
         .collect();
     peers.sort_by_key(|peer| !peer.connected);

@@ -10,6 +10,7 @@ pub mod address;
 pub mod client;
 pub mod error;
 mod guard;
+pub mod key;
 pub mod log;
 pub mod paths;
 pub mod peer;

@@ -170,6 +170,7 @@ mod tests {
                     guesses: 1024,
                     relay_refused,
                 },
+                exporter: None,
             };
             let native = hp_peer::new(&peer, 0);
             assert_eq!((native.guesses, native.relay_refused), (1024, number));

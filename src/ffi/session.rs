@@ -1,17 +1,14 @@
 //! Sessions: join, hear, talk, leave.
 
-use std::ffi::c_char;
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Duration;
 
 use super::client::{hp_client, hp_socket_t, with_state_and_id};
 use super::error::{Failure, guard_with, hp_error, is_valid, report, status_of};
-use super::guard::{
-    bytes, clear_sized, clear_text, guard, guard_or, is_struct_size_of, wait_until_alone, write_sized,
-    write_text,
-};
-use super::session_types::{HP_KEY_LEN, hp_peer_id, hp_session_counters, hp_session_event, hp_session_peer};
+use super::guard::{bytes, clear_sized, guard, guard_or, is_struct_size_of, wait_until_alone, write_sized};
+use super::key::{HP_KEY_LEN, export};
+use super::session_types::{hp_peer_id, hp_session_counters, hp_session_event, hp_session_peer};
 use super::status::hp_status::{self, *};
 use crate::{PeerId, PublicKey, Room, RoomEvent, RoomOptions};
 
@@ -21,8 +18,6 @@ pub const HP_SESSION_MAX_PEERS: usize = 256;
 pub const HP_SESSION_MAX_MESSAGE_LEN: usize = 65536;
 /// Longest message to a peer that is not encrypted.
 pub const HP_SESSION_MAX_PLAIN_MESSAGE_LEN: usize = 1200;
-/// Size of a buffer that holds any fingerprint with its terminating NUL.
-pub const HP_FINGERPRINT_TEXT_LEN: usize = 40;
 
 /// A session that we are in: everybody who shares an ID, for as long as one stays.
 pub struct hp_session {
@@ -359,16 +354,13 @@ pub unsafe extern "C" fn hp_session_export_key(
     key: *mut u8,
 ) -> hp_status {
     // SAFETY: the caller promises that the session is NULL or live, and the pointers NULL or as long as documented.
-    unsafe {
-        let Some(key) = key.cast::<[u8; HP_KEY_LEN]>().as_mut() else { return HP_STATUS_INVALID_ARGUMENT };
-        *key = [0; HP_KEY_LEN];
-        with_room(session, |room| {
+    guard(|| unsafe {
+        export(label, label_len, key, |label| {
             let id = PeerId(id.as_ref().ok_or(HP_STATUS_INVALID_ARGUMENT)?.bytes);
-            let label = bytes(label, label_len).ok_or(HP_STATUS_INVALID_ARGUMENT)?;
-            *key = room.export_key(id, label).ok_or(HP_STATUS_NOT_FOUND)?;
-            Ok(())
+            let session = session.as_ref().ok_or(HP_STATUS_INVALID_ARGUMENT)?;
+            Ok(session.inner.room.export_key(id, label))
         })
-    }
+    })
 }
 
 /// What the session has dropped. out: its struct_size is set by the caller (HP_SESSION_COUNTERS_INIT); the rest is zeroed on
@@ -396,41 +388,4 @@ pub unsafe extern "C" fn hp_session_get_counters(
             Ok(())
         })
     }
-}
-
-/// What people compare of a public key: 32 hexadecimal digits in groups of four, NUL-terminated.
-///
-/// key: HP_KEY_LEN bytes. buffer: capacity bytes; HP_FINGERPRINT_TEXT_LEN suffice. needed: NULL, or set to the size required.
-/// Returns HP_STATUS_OK, HP_STATUS_BUFFER_TOO_SMALL, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_PANIC. Any thread. Since 0.1.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn hp_key_fingerprint(
-    key: *const u8,
-    buffer: *mut c_char,
-    capacity: usize,
-    needed: *mut usize,
-) -> hp_status {
-    // SAFETY: the caller promises HP_KEY_LEN readable and `capacity` writable bytes, or NULL.
-    guard(|| unsafe {
-        clear_text(buffer.cast(), capacity, needed);
-        match key.cast::<[u8; HP_KEY_LEN]>().as_ref() {
-            Some(key) => write_text(&PublicKey(*key).fingerprint(), buffer.cast(), capacity, needed),
-            None => HP_STATUS_INVALID_ARGUMENT,
-        }
-    })
-}
-
-/// The public key of an identity. identity, key: HP_KEY_LEN bytes.
-/// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_PANIC. Any thread. Since 0.1.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn hp_identity_public_key(identity: *const u8, key: *mut u8) -> hp_status {
-    // SAFETY: the caller promises HP_KEY_LEN readable and as many writable bytes, or NULL.
-    guard(|| unsafe {
-        let Some(key) = key.cast::<[u8; HP_KEY_LEN]>().as_mut() else { return HP_STATUS_INVALID_ARGUMENT };
-        *key = [0; HP_KEY_LEN];
-        let Some(identity) = identity.cast::<[u8; HP_KEY_LEN]>().as_ref() else {
-            return HP_STATUS_INVALID_ARGUMENT;
-        };
-        *key = crate::public_key(identity).0;
-        HP_STATUS_OK
-    })
 }

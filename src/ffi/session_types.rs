@@ -54,9 +54,6 @@ pub const HP_REFUSED_DIALECT: i32 = 3;
 /// hp_session_event.reason of HP_EVENT_REFUSED: another one.
 pub const HP_REFUSED_OTHER: i32 = 4;
 
-/// Size of a key, public or private.
-pub const HP_KEY_LEN: usize = 32;
-
 /// A member's name in a session: another one each time it joins. Plain data: copy and compare it freely.
 #[repr(C)]
 #[derive(Clone, Copy, Default, PartialEq, Eq)]

@@ -269,6 +269,14 @@ namespace HolePunch.Native
         /// </summary>
         internal const uint HP_PORT_MAPPING_UPNP = 4;
         /// <summary>
+        /// Size of a key, public or private.
+        /// </summary>
+        internal const int HP_KEY_LEN = 32;
+        /// <summary>
+        /// Size of a buffer that holds any fingerprint with its terminating NUL.
+        /// </summary>
+        internal const int HP_FINGERPRINT_TEXT_LEN = 40;
+        /// <summary>
         /// Event: the server keeps us, under endpoint; for the first time, or again.
         /// </summary>
         internal const int HP_EVENT_REGISTERED = 1;
@@ -358,10 +366,6 @@ namespace HolePunch.Native
         /// </summary>
         internal const int HP_REFUSED_OTHER = 4;
         /// <summary>
-        /// Size of a key, public or private.
-        /// </summary>
-        internal const int HP_KEY_LEN = 32;
-        /// <summary>
         /// Most members of a session, ourselves not counted.
         /// </summary>
         internal const int HP_SESSION_MAX_PEERS = 256;
@@ -373,10 +377,6 @@ namespace HolePunch.Native
         /// Longest message to a peer that is not encrypted.
         /// </summary>
         internal const int HP_SESSION_MAX_PLAIN_MESSAGE_LEN = 1200;
-        /// <summary>
-        /// Size of a buffer that holds any fingerprint with its terminating NUL.
-        /// </summary>
-        internal const int HP_FINGERPRINT_TEXT_LEN = 40;
 
         [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
         internal delegate void hp_set_log_callback_callback_delegate(int level, byte* target, byte* message, void* user_data);
@@ -739,6 +739,33 @@ namespace HolePunch.Native
         internal static extern hp_status hp_client_check_nat(ClientHandle client, uint longest_lifetime_ms, hp_nat_report* @out, hp_error* error);
 
         /// <summary>
+        /// A key for a protocol that is run over the hole to a peer of the last call: the same on both sides, different for each label,
+        /// known to nobody else, and forward secret. Another one after each call.
+        ///
+        /// index: as for hp_peer_get. label: label_len bytes that say what the key is for. key: HP_KEY_LEN bytes, zeroed on failure.
+        /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_NOT_FOUND (there is no such peer, or it is not connected and
+        /// authenticated), HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC. One thread at a time per client. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_peer_export_key", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_peer_export_key(ClientHandle client, uint index, byte* label, System.UIntPtr label_len, byte* key);
+
+        /// <summary>
+        /// What people compare of a public key: 32 hexadecimal digits in groups of four, NUL-terminated.
+        ///
+        /// key: HP_KEY_LEN bytes. buffer: capacity bytes; HP_FINGERPRINT_TEXT_LEN suffice. needed: NULL, or set to the size required.
+        /// Returns HP_STATUS_OK, HP_STATUS_BUFFER_TOO_SMALL, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_PANIC. Any thread. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_key_fingerprint", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_key_fingerprint(byte* key, byte* buffer, System.UIntPtr capacity, System.UIntPtr* needed);
+
+        /// <summary>
+        /// The public key of an identity. identity, key: HP_KEY_LEN bytes.
+        /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_PANIC. Any thread. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_identity_public_key", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_identity_public_key(byte* identity, byte* key);
+
+        /// <summary>
         /// Joins the session of those who share the ID, by way of the client's server and with its settings; the dialect's is of no
         /// account, since the server must speak native and never sees the ID. Looks up the server, within the client's timeout, and
         /// returns; who is there, and whether the server answers, are events.
@@ -854,22 +881,6 @@ namespace HolePunch.Native
         /// </summary>
         [DllImport(__DllName, EntryPoint = "hp_session_get_counters", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern hp_status hp_session_get_counters(SessionHandle session, hp_session_counters* @out);
-
-        /// <summary>
-        /// What people compare of a public key: 32 hexadecimal digits in groups of four, NUL-terminated.
-        ///
-        /// key: HP_KEY_LEN bytes. buffer: capacity bytes; HP_FINGERPRINT_TEXT_LEN suffice. needed: NULL, or set to the size required.
-        /// Returns HP_STATUS_OK, HP_STATUS_BUFFER_TOO_SMALL, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_PANIC. Any thread. Since 0.1.
-        /// </summary>
-        [DllImport(__DllName, EntryPoint = "hp_key_fingerprint", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
-        internal static extern hp_status hp_key_fingerprint(byte* key, byte* buffer, System.UIntPtr capacity, System.UIntPtr* needed);
-
-        /// <summary>
-        /// The public key of an identity. identity, key: HP_KEY_LEN bytes.
-        /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_PANIC. Any thread. Since 0.1.
-        /// </summary>
-        [DllImport(__DllName, EntryPoint = "hp_identity_public_key", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
-        internal static extern hp_status hp_identity_public_key(byte* identity, byte* key);
 
         /// <summary>
         /// Makes a server, which does nothing before hp_server_run.

@@ -7,6 +7,7 @@ mod types;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use self::fresh::FreshSocket;
@@ -15,6 +16,7 @@ use crate::proto::discovery::Discovery;
 use crate::proto::punch::{PeerStatus, Progress, PunchConfig, Puncher};
 use crate::proto::relayed::RelayedPairs;
 use crate::proto::rendezvous::{RendezvousClient, RendezvousConfig, RendezvousEvent};
+use crate::proto::secure::Exchange;
 use crate::proto::types::{
     Candidate, CandidateKind, DialectPolicy, PathPolicy, PeerDialect, PeerId, SocketIndex, Transmit,
 };
@@ -56,6 +58,7 @@ impl Meeting {
         let punch = PunchConfig {
             local,
             key: keys.probe,
+            exchange: Arc::new(Exchange::new(rng.bytes(), keys.channel)),
             retry: config.peer_retry,
             policy: if config.plain_peers { DialectPolicy::Auto } else { config.policy },
             sockets: config.sockets,

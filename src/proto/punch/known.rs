@@ -7,6 +7,7 @@ use super::peer::NativePunch;
 use super::plain::PlainPunch;
 use super::report::PunchReport;
 use crate::proto::NatBehaviour;
+use crate::proto::secure::Exporter;
 use crate::proto::types::{Candidate, CandidateKind, PeerId, SocketIndex};
 use crate::proto::wire::{Probe, RelayRefusal};
 
@@ -47,6 +48,8 @@ pub struct PeerStatus {
     pub confirmed_by_peer: bool,
     /// What was tried, and what probably kept it from working.
     pub report: PunchReport,
+    /// The secret that was agreed upon with it.
+    pub exporter: Option<Exporter>,
 }
 
 /// What a hint lets us send before the server's list has named the peer.
@@ -179,6 +182,7 @@ impl Peer {
                 authenticated: true,
                 confirmed_by_peer,
                 report,
+                exporter: self.native.as_ref().and_then(|native| native.exporter),
             },
             (None, plain) => {
                 let listed = self.candidates.first().map(|candidate| candidate.endpoint);
@@ -198,6 +202,7 @@ impl Peer {
                     authenticated: false,
                     confirmed_by_peer: progress >= Progress::Confirmed,
                     report,
+                    exporter: None,
                 }
             }
         }

@@ -12,6 +12,7 @@ mod strategy;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::hard::HardPunch;
@@ -24,6 +25,7 @@ pub use self::report::{Attempt, Cause, PunchReport};
 use self::schedule::Tempo;
 use self::strategy::soft_until;
 use super::keys::ProbeKey;
+use super::secure::Exchange;
 use super::types::{
     Candidate, CandidateKind, DialectPolicy, LocalSockets, PathPolicy, PeerDialect, PeerId, SocketIndex,
     Techniques, Transmit,
@@ -57,6 +59,8 @@ pub struct PunchConfig {
     pub local: PeerId,
     /// Authenticates probes.
     pub key: ProbeKey,
+    /// Our side of the secret that is agreed upon with each peer.
+    pub exchange: Arc<Exchange>,
     /// Longest pause between two probes of a path; half as much again where the peer may be an existing plain tool.
     pub retry: Duration,
     /// Which dialects may be spoken.
@@ -77,7 +81,8 @@ impl PunchConfig {
     fn side(&self, tempo: Tempo) -> Local<'_> {
         let low_ttl = self.techniques.low_ttl && tempo == Tempo::Native;
         let (id, key, retry) = (self.local, &self.key, self.retry);
-        Local { id, key, retry, tempo, low_ttl, safe_ttl: self.safe_ttl, lasting: self.lasting }
+        let exchange = &*self.exchange;
+        Local { id, key, exchange, retry, tempo, low_ttl, safe_ttl: self.safe_ttl, lasting: self.lasting }
     }
 }
 

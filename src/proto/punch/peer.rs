@@ -13,6 +13,7 @@ use super::path::Path;
 use super::replay::ReplayWindow;
 use super::schedule::Tempo;
 use crate::proto::keys::ProbeKey;
+use crate::proto::secure::{Exchange, Exporter};
 use crate::proto::types::{CandidateKind, MAX_ENDPOINTS_PER_PEER, PeerId, SocketIndex, Transmit};
 use crate::proto::wire::{Probe, ProbeFlags, ProbeKind};
 
@@ -38,6 +39,7 @@ const GONE_PATIENCE: Duration = Duration::from_secs(2);
 pub struct Local<'a> {
     pub id: PeerId,
     pub key: &'a ProbeKey,
+    pub exchange: &'a Exchange,
     pub retry: Duration,
     pub tempo: Tempo,
     /// Whether first requests carry a low TTL. A peer that may be a plain one is sent its signals without such care anyway.
@@ -88,6 +90,8 @@ pub struct NativePunch {
     gone: Option<Instant>,
     /// A path was agreed upon, and nobody was told yet.
     reached: bool,
+    /// The secret that was agreed upon besides.
+    pub exporter: Option<Exporter>,
 }
 
 impl NativePunch {
@@ -102,6 +106,7 @@ impl NativePunch {
             replay: ReplayWindow::default(),
             gone: None,
             reached: false,
+            exporter: None,
         }
     }
 
@@ -237,6 +242,9 @@ impl NativePunch {
             }
             ProbeKind::Response if path.transaction == probe.transaction => {
                 path.note_response(now, probe.echo);
+                if self.exporter.is_none() && !local.lasting {
+                    self.exporter = local.exchange.agree(local.id, probe.sender, &probe.exchange);
+                }
                 self.confirm(now, index);
             }
             // Answered from another endpoint than the one we asked: that endpoint is now a path and is asked itself.
@@ -463,6 +471,7 @@ impl NativePunch {
             transaction,
             echo,
             observed,
+            exchange: if kind == ProbeKind::Response { local.exchange.public() } else { [0; 32] },
         };
         out.extend([Transmit { socket, destination, payload: probe.encode(local.key), ttl }]);
         self.sequence

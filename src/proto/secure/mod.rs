@@ -5,6 +5,7 @@
 //! stays secret should a key become known later. Datagrams may be lost, repeated and overtake each other: each is
 //! opened once or counted.
 
+mod exchange;
 mod noise;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+pub use self::exchange::{Exchange, Exporter};
 use self::noise::Handshake;
 pub use self::noise::{Parties, public_key};
 use self::transport::Transport;
@@ -123,7 +125,7 @@ pub struct Channel {
     ended: Option<Ended>,
     /// The keys in use first, then ones that are not confirmed yet or not needed any more.
     transports: Vec<Transport>,
-    exporter: Option<[u8; 32]>,
+    exporter: Option<Exporter>,
     wrong_key: bool,
     renew_at: Option<Instant>,
     transmits: VecDeque<Vec<u8>>,
@@ -186,7 +188,7 @@ impl Channel {
     /// A key for another protocol between the same two: the same on both sides, different for each label, known to nobody
     /// else in the session. `None` as long as the channel is not established.
     pub fn export_key(&self, label: &[u8]) -> Option<[u8; 32]> {
-        self.exporter.map(|exporter| *blake3::keyed_hash(&exporter, label).as_bytes())
+        self.exporter.map(|exporter| exporter.key(label))
     }
 
     fn begin(&mut self, now: Instant) {

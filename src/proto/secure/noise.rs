@@ -8,6 +8,7 @@ use snow::types::{Cipher, Dh, Hash, Random};
 use snow::{Builder, HandshakeState, StatelessTransportState};
 
 use super::PublicKey;
+use super::exchange::Exporter;
 use crate::proto::{LookupKey, PeerId, Rng};
 
 const PATTERN: &str = "Noise_XXpsk0_25519_ChaChaPoly_BLAKE2s";
@@ -48,13 +49,18 @@ impl Parties {
     }
 }
 
+/// X25519 with this private key.
+pub(super) fn curve25519(private: &[u8; 32]) -> Box<dyn Dh> {
+    let dh = DefaultResolver.resolve_dh(&snow::params::DHChoice::Curve25519);
+    let mut dh = dh.expect("snow is built with it");
+    dh.set(private);
+    dh
+}
+
 /// The public key of an identity.
 pub fn public_key(identity: &[u8; 32]) -> PublicKey {
     let mut public = [0; 32];
-    if let Some(mut dh) = DefaultResolver.resolve_dh(&snow::params::DHChoice::Curve25519) {
-        dh.set(identity);
-        public.copy_from_slice(dh.pubkey());
-    }
+    public.copy_from_slice(curve25519(identity).pubkey());
     PublicKey(public)
 }
 
@@ -136,7 +142,7 @@ impl Handshake {
         let remote = PublicKey(self.state.get_remote_static()?.try_into().ok()?);
         let (first, second) = self.state.dangerously_get_raw_split();
         let secret = [&first, &second, self.state.get_handshake_hash()].concat();
-        let exporter = blake3::derive_key(EXPORT_CONTEXT, &secret);
+        let exporter = Exporter(blake3::derive_key(EXPORT_CONTEXT, &secret));
         Some(Agreed { keys: self.state.into_stateless_transport_mode().ok()?, remote, exporter })
     }
 }
@@ -154,5 +160,5 @@ pub struct Agreed {
     /// The peer's static key.
     pub remote: PublicKey,
     /// What keys for other protocols are derived from; the same on both sides.
-    pub exporter: [u8; 32],
+    pub exporter: Exporter,
 }

@@ -8,7 +8,6 @@ use crate::proto::types::{Candidate, CandidateKind, MAX_ENDPOINTS_PER_PEER};
 pub const MAX_ATTRIBUTES_LEN: usize = 512;
 
 const CANDIDATE: u8 = 0x01;
-const PUBLIC_KEY: u8 = 0x02;
 const CAPABILITIES: u8 = 0x03;
 const LEAVING: u8 = 0x04;
 const NAT: u8 = 0x05;
@@ -37,7 +36,6 @@ impl<'a> Attributes<'a> {
             let (kind, value) = next(&mut reader)?;
             match kind {
                 CANDIDATE => drop(read_candidate(value)?),
-                PUBLIC_KEY if value.len() != 32 => return Err(Malformed::Field),
                 CAPABILITIES if value.len() != 4 => return Err(Malformed::Field),
                 LEAVING if !value.is_empty() => return Err(Malformed::Field),
                 NAT if value.len() != 7 => return Err(Malformed::Field),
@@ -79,7 +77,6 @@ impl<'a> Attributes<'a> {
                     }
                     _ => {}
                 },
-                PUBLIC_KEY => profile.public_key = value.try_into().ok(),
                 NAT => profile.nat = value.try_into().ok().map(NatBehaviour::from_wire),
                 CAPABILITIES => {
                     profile.capabilities = value.try_into().map(u32::from_be_bytes).unwrap_or_default();
@@ -123,8 +120,6 @@ fn read_candidate(value: &[u8]) -> Result<Option<Candidate>, Malformed> {
 pub struct Profile {
     /// Further endpoints, besides the reflexive one that the server adds.
     pub candidates: Vec<Candidate>,
-    /// The peer's X25519 public key, if it has one.
-    pub public_key: Option<[u8; 32]>,
     /// What it can do or insists on, a bit each: [`RELAY_ONLY`].
     pub capabilities: u32,
     /// What its NAT does, as far as it knows.
@@ -136,11 +131,6 @@ impl Profile {
     pub fn encode(&self) -> Vec<u8> {
         let mut buffer = [0; MAX_ATTRIBUTES_LEN];
         let mut writer = Writer::new(&mut buffer);
-        if let Some(key) = self.public_key {
-            writer.u8(PUBLIC_KEY);
-            writer.u8(32);
-            writer.slice(&key);
-        }
         if self.capabilities != 0 {
             writer.u8(CAPABILITIES);
             writer.u8(4);

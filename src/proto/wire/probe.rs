@@ -54,6 +54,8 @@ pub struct Probe {
     pub echo: u32,
     /// The endpoint at which the sender sees the receiver; all zero (`[::]:0`) as long as it has not heard from it.
     pub observed: SocketAddr,
+    /// In a response the sender's public part of the secret that the two agree upon, else zero.
+    pub exchange: [u8; 32],
 }
 
 impl Probe {
@@ -71,6 +73,9 @@ impl Probe {
             writer.u64(self.transaction);
             writer.u32(self.echo);
             writer.endpoint(self.observed);
+            if self.kind == ProbeKind::Response {
+                writer.slice(&self.exchange);
+            }
         });
         let tag = key.tag(&datagram);
         datagram.extend_from_slice(&tag);
@@ -88,7 +93,7 @@ pub struct SignedProbe<'a> {
 
 impl<'a> SignedProbe<'a> {
     pub(super) fn read(datagram: &'a [u8], mut reader: Reader<'a>) -> Result<Self, Malformed> {
-        let probe = Probe {
+        let mut probe = Probe {
             sender: PeerId(reader.array()?),
             receiver: PeerId(reader.array()?),
             kind: match reader.u8()? {
@@ -101,7 +106,11 @@ impl<'a> SignedProbe<'a> {
             transaction: reader.u64()?,
             echo: reader.u32()?,
             observed: reader.endpoint()?,
+            exchange: [0; 32],
         };
+        if probe.kind == ProbeKind::Response {
+            probe.exchange = reader.array()?;
+        }
         if reader.rest().len() < ProbeKey::TAG_LEN {
             return Err(Malformed::Length);
         }

@@ -30,7 +30,6 @@ fn profile() -> Profile {
             candidate(CandidateKind::Host, "192.168.1.2:40000"),
             candidate(CandidateKind::Mapped, "[2001:db8::1]:40001"),
         ],
-        public_key: Some([0xC3; 32]),
         ..Profile::default()
     }
 }
@@ -49,6 +48,7 @@ fn probe() -> Probe {
         transaction: 0x1122_3344_5566_7788,
         echo: 5,
         observed: "198.51.100.7:40001".parse().unwrap(),
+        exchange: [0xE5; 32],
     }
 }
 
@@ -286,7 +286,7 @@ fn registrations_are_filled_up_for_hints() {
 fn any_registration_is_short_enough_for_a_plain_server_to_answer() {
     let candidate = Candidate { kind: CandidateKind::Host, endpoint: "[2001:db8::1]:1".parse().unwrap() };
     let nat = Some(NatBehaviour::default());
-    let full = Profile { candidates: vec![candidate; 100], public_key: Some([1; 32]), capabilities: 1, nat };
+    let full = Profile { candidates: vec![candidate; 100], capabilities: 1, nat };
     let attributes = full.encode();
     assert!(attributes.len() <= attributes::MAX_ATTRIBUTES_LEN);
     let datagram = Register {
