@@ -1,4 +1,4 @@
-//! The server's socket: many datagrams per system call.
+//! Many datagrams per system call; and the server's socket, which lives by that.
 
 use std::io;
 use std::mem;
@@ -17,8 +17,8 @@ use crate::proto::Route;
 pub(crate) const BATCH: usize = 32;
 /// Longest datagram that the server reads; longer ones are cut, and thereby dropped as too long.
 pub(crate) const RECEIVE_LEN: usize = 2048;
-/// Asked of the kernel for each socket; its default holds 256 small datagrams.
-const RECEIVE_BUFFER: usize = 4 << 20;
+/// Asked of the kernel for each busy socket; its default holds 256 small datagrams.
+pub(crate) const RECEIVE_BUFFER: usize = 4 << 20;
 
 /// One worker's socket.
 #[derive(Debug)]
@@ -72,12 +72,7 @@ impl ServerSocket {
 
     /// Waits for datagrams until the tick has passed, and takes as many as there are.
     pub(crate) fn receive<'a>(&self, batch: &'a mut ReceiveBatch) -> io::Result<&'a [ReceivedDatagram]> {
-        batch.received.clear();
-        let count = batch.receive(&self.socket)?;
-        for index in 0..count {
-            batch.note(index);
-        }
-        Ok(&batch.received)
+        batch.receive_from(&self.socket, libc::MSG_WAITFORONE as _)
     }
 
     /// Sends all that was queued. A datagram that the kernel refuses is skipped; returns how many were.
@@ -161,8 +156,18 @@ impl ReceiveBatch {
         self.received[index]
     }
 
+    /// Takes as many datagrams as there are, at most [`BATCH`]; `flags` are the system call's.
+    pub(crate) fn receive_from(&mut self, socket: &Socket, flags: i32) -> io::Result<&[ReceivedDatagram]> {
+        self.received.clear();
+        let count = self.receive(socket, flags)?;
+        for index in 0..count {
+            self.note(index);
+        }
+        Ok(&self.received)
+    }
+
     #[cfg(target_os = "linux")]
-    fn receive(&mut self, socket: &Socket) -> io::Result<usize> {
+    fn receive(&mut self, socket: &Socket, flags: i32) -> io::Result<usize> {
         // SAFETY: zeroed iovec and mmsghdr are valid; all that is used of them is set below.
         let (mut iovs, mut headers): ([libc::iovec; BATCH], [libc::mmsghdr; BATCH]) =
             unsafe { mem::zeroed() };
@@ -183,7 +188,7 @@ impl ReceiveBatch {
                 socket.as_raw_fd(),
                 headers.as_mut_ptr(),
                 BATCH as libc::c_uint,
-                libc::MSG_WAITFORONE as _,
+                flags as _,
                 std::ptr::null_mut(),
             )
         };
@@ -203,11 +208,11 @@ impl ReceiveBatch {
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn receive(&mut self, socket: &Socket) -> io::Result<usize> {
+    fn receive(&mut self, socket: &Socket, flags: i32) -> io::Result<usize> {
         // SAFETY: `u8` and `MaybeUninit<u8>` have the same layout, and the kernel writes initialised bytes only.
         let buffer =
             unsafe { &mut *((&raw mut self.buffers[0]) as *mut [mem::MaybeUninit<u8>; RECEIVE_LEN]) };
-        match socket.recv_from(buffer) {
+        match socket.recv_from_with_flags(buffer, flags & libc::MSG_DONTWAIT) {
             Ok((len, source)) => {
                 // SAFETY: both are sockaddr_storage-sized; the source is copied whole.
                 unsafe { std::ptr::copy_nonoverlapping(source.as_ptr().cast(), &raw mut self.names[0], 1) };
@@ -267,7 +272,8 @@ impl SendBatch {
         self.queue.len()
     }
 
-    fn send(&mut self, socket: &Socket, ipv6: bool, dual_stack: bool) -> usize {
+    /// Sends all that was queued; returns how many the kernel has refused.
+    pub(crate) fn send(&mut self, socket: &Socket, ipv6: bool, dual_stack: bool) -> usize {
         self.names.clear();
         self.names.extend(self.queue.iter().map(|(destination, ..)| {
             SockAddr::from(match destination.remote {
@@ -276,14 +282,19 @@ impl SendBatch {
             })
         }));
         let refused = self.send_all(socket, ipv6);
+        self.clear();
+        refused
+    }
+
+    /// Forgets what was queued.
+    pub(crate) fn clear(&mut self) {
         self.queue.clear();
         self.bytes.clear();
-        refused
     }
 
     #[cfg(target_os = "linux")]
     fn send_all(&mut self, socket: &Socket, ipv6: bool) -> usize {
-        let (mut at, mut refused) = (0, 0);
+        let (mut at, mut refused, mut tried) = (0, 0, None);
         while at < self.queue.len() {
             let end = (at + BATCH).min(self.queue.len());
             // SAFETY: zeroed iovec and mmsghdr are valid; all that is used of them is set below.
@@ -314,7 +325,14 @@ impl SendBatch {
             };
             if sent > 0 {
                 at += sent as usize;
-            } else if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+                continue;
+            }
+            let kind = io::Error::last_os_error().kind();
+            if kind == io::ErrorKind::ConnectionRefused && tried.replace(at) != Some(at) {
+                // That is about an earlier datagram.
+                continue;
+            }
+            if kind != io::ErrorKind::Interrupted {
                 // The first one is what the kernel does not take: no route, a full queue. It is lost, as datagrams are.
                 refused += 1;
                 at += 1;

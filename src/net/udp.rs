@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::batch::{RECEIVE_BUFFER, ReceiveBatch, ReceivedDatagram, SendBatch};
 use super::interfaces::host_addresses;
 use crate::proto::Transmit;
 use crate::proto::connect::Unreachable;
@@ -136,6 +137,25 @@ impl UdpEndpoint {
         self.socket.send_to_with_flags(payload, &SockAddr::from(destination), libc::MSG_DONTWAIT).map(drop)
     }
 
+    /// Sends what was queued, as far as the kernel takes it.
+    pub(crate) fn send_batch(&self, batch: &mut SendBatch) {
+        let ipv6 = self.families != Families::Ipv4;
+        batch.send(&self.socket, ipv6, matches!(self.families, Families::Both | Families::MappedIpv4));
+    }
+
+    /// Takes what has come, a batch at most.
+    pub(crate) fn receive_batch<'a>(
+        &self,
+        batch: &'a mut ReceiveBatch,
+    ) -> io::Result<&'a [ReceivedDatagram]> {
+        batch.receive_from(&self.socket, libc::MSG_DONTWAIT)
+    }
+
+    /// Has the kernel keep more of what comes before it is read, if it may.
+    pub(crate) fn widen(&self) {
+        let _ = self.socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    }
+
     /// Sends what a machine wants sent.
     pub(crate) fn transmit(&self, transmit: &Transmit) -> io::Result<()> {
         match transmit.ttl {
@@ -168,11 +188,6 @@ impl UdpEndpoint {
     /// Looks at the next datagram without consuming it; `None` if there is none.
     pub(crate) fn peek<'a>(&self, buffer: &'a mut [u8]) -> io::Result<Option<(&'a [u8], SocketAddr)>> {
         self.receive_with(buffer, libc::MSG_PEEK)
-    }
-
-    /// Takes the next datagram; `None` if there is none. One that is longer than the buffer is cut.
-    pub(crate) fn receive<'a>(&self, buffer: &'a mut [u8]) -> io::Result<Option<(&'a [u8], SocketAddr)>> {
-        self.receive_with(buffer, 0)
     }
 
     /// Consumes the next datagram, which [`Self::peek`] has shown.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::Shared;
 use crate::client::driver::{mapping_options, open_further};
 use crate::client::host_candidates;
+use crate::net::batch::{BATCH, ReceiveBatch, SendBatch};
 use crate::net::poll::wait_readable;
 use crate::net::portmap::{self, PortMapper};
 #[cfg(target_os = "linux")]
@@ -15,12 +16,10 @@ use crate::net::udp::UdpEndpoint;
 use crate::proto::session::Session;
 use crate::proto::{LocalSockets, SocketIndex};
 
-/// Datagrams that are read from one socket before time and the other sockets get their turn.
-const MAX_READS_PER_TURN: usize = 64;
+/// Batches that are read from one socket before time and the other sockets get their turn.
+const MAX_READS_PER_TURN: usize = 2;
 /// How often this host's addresses are looked at.
 const ADDRESSES_PERIOD: Duration = Duration::from_secs(1);
-/// No native datagram is longer; of longer ones of others nothing is wanted.
-const BUFFER_LEN: usize = 2048;
 
 pub(super) struct Driver {
     shared: Arc<Shared>,
@@ -30,6 +29,8 @@ pub(super) struct Driver {
     addresses: Vec<SocketAddr>,
     addresses_due: Instant,
     mapper: Option<PortMapper>,
+    incoming: ReceiveBatch,
+    outgoing: SendBatch,
 }
 
 impl Driver {
@@ -41,7 +42,18 @@ impl Driver {
     ) -> Self {
         let addresses = host_candidates(&sockets, local_sockets, &servers);
         let addresses_due = Instant::now() + ADDRESSES_PERIOD;
-        Self { shared, sockets, local_sockets, servers, addresses, addresses_due, mapper: None }
+        sockets.iter().flatten().for_each(UdpEndpoint::widen);
+        Self {
+            shared,
+            sockets,
+            local_sockets,
+            servers,
+            addresses,
+            addresses_due,
+            mapper: None,
+            incoming: ReceiveBatch::new(),
+            outgoing: SendBatch::default(),
+        }
     }
 
     /// recv → handle → transmit → sleep, until the room was left.
@@ -52,52 +64,55 @@ impl Driver {
         let mut ready = vec![true; self.sockets.len()];
         loop {
             let due = {
-                let mut session = shared.session.lock();
+                let mut state = shared.state.lock();
+                shared.note_awake(&mut state);
+                let session = &mut state.session;
                 for at in (0..self.sockets.len()).filter(|at| ready.get(*at) == Some(&true)) {
-                    self.read(&mut session, at);
+                    self.read(session, at);
                 }
                 let now = Instant::now();
                 if session.poll_timeout().is_some_and(|due| due <= now) {
                     session.handle_timeout(now);
                 }
-                self.look_at_addresses(&mut session, now);
-                self.provide(&mut session);
-                self.transmit(&mut session);
-                shared.flag_events(&session);
-                if session.has_left() {
+                self.look_at_addresses(session, now);
+                self.provide(session);
+                self.transmit(session);
+                shared.flag_events(&mut state);
+                if state.session.has_left() {
                     break;
                 }
-                session.poll_timeout().map_or(self.addresses_due, |due| due.min(self.addresses_due))
+                state.session.poll_timeout().map_or(self.addresses_due, |due| due.min(self.addresses_due))
             };
             let fds: Vec<_> = self.sockets.iter().flatten().map(UdpEndpoint::fd).collect();
             let fds: Vec<_> = fds.into_iter().chain([shared.driver.fd()]).collect();
             let polled = match wait_readable(&fds, Some(due)) {
                 Ok(polled) => polled,
                 Err(error) => {
-                    let mut session = shared.session.lock();
-                    session.fail(Instant::now(), error.raw_os_error().unwrap_or_default());
-                    shared.flag_events(&session);
+                    let mut state = shared.state.lock();
+                    state.session.fail(Instant::now(), error.raw_os_error().unwrap_or_default());
+                    shared.flag_events(&mut state);
                     break;
                 }
             };
-            shared.driver.clear();
             let mut polled = polled.into_iter();
             ready =
                 self.sockets.iter().map(|socket| socket.is_some() && polled.next() == Some(true)).collect();
         }
     }
 
-    fn read(&self, session: &mut Session, at: usize) {
+    fn read(&mut self, session: &mut Session, at: usize) {
         let Some(socket) = &self.sockets[at] else { return };
-        let mut buffer = [0; BUFFER_LEN];
         for _ in 0..MAX_READS_PER_TURN {
-            match socket.receive(&mut buffer) {
-                Ok(Some((payload, source))) => {
-                    session.handle_datagram(Instant::now(), SocketIndex(at as u16), source, payload);
-                }
-                Ok(None) => break,
-                // What the network reports is read below.
-                Err(_) => {}
+            // What the network reports is read below.
+            let Ok(received) = socket.receive_batch(&mut self.incoming).map(<[_]>::len) else { continue };
+            let now = Instant::now();
+            for index in 0..received {
+                let datagram = self.incoming.get(index);
+                let payload = self.incoming.payload(&datagram);
+                session.handle_datagram(now, SocketIndex(at as u16), datagram.route.remote, payload);
+            }
+            if received < BATCH {
+                break;
             }
         }
         #[cfg(target_os = "linux")]
@@ -144,13 +159,27 @@ impl Driver {
         }
     }
 
-    fn transmit(&self, session: &mut Session) {
+    fn transmit(&mut self, session: &mut Session) {
+        let mut through = None;
         while let Some(transmit) = session.poll_transmit() {
-            let Some(Some(socket)) = self.sockets.get(usize::from(transmit.socket.0)) else { continue };
-            // An error may be about an earlier datagram; what is lost comes again.
-            if socket.transmit(&transmit).is_err() {
+            if through != Some(transmit.socket) || self.outgoing.len() == BATCH {
+                self.send_out(through);
+                through = Some(transmit.socket);
+            }
+            if transmit.ttl.is_none() {
+                self.outgoing.push(transmit.destination.into(), &transmit.payload);
+            } else if let Some(Some(socket)) = self.sockets.get(usize::from(transmit.socket.0)) {
                 let _ = socket.transmit(&transmit);
             }
+        }
+        self.send_out(through);
+    }
+
+    fn send_out(&mut self, through: Option<SocketIndex>) {
+        let socket = through.and_then(|through| self.sockets.get(usize::from(through.0))?.as_ref());
+        match socket {
+            Some(socket) => socket.send_batch(&mut self.outgoing),
+            None => self.outgoing.clear(),
         }
     }
 }

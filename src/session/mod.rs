@@ -53,20 +53,43 @@ pub struct RoomOptions {
     pub plain_peers: bool,
 }
 
-pub(crate) struct Shared {
-    session: Mutex<Session>,
+struct Shared {
+    state: Mutex<State>,
     /// Wakes the driver.
     driver: Waker,
-    /// Raised while there are events.
+    /// Readable while there are events.
     events: Waker,
+}
+
+struct State {
+    session: Session,
+    /// Whether the wakers are raised: they cost system calls.
+    driver_woken: bool,
+    events_flagged: bool,
 }
 
 impl Shared {
     /// Raises or lowers the flag for those who wait for events.
-    fn flag_events(&self, session: &Session) {
-        self.events.clear();
-        if session.has_events() || session.has_left() {
-            self.events.wake();
+    fn flag_events(&self, state: &mut State) {
+        let wanted = state.session.has_events() || state.session.has_left();
+        match (std::mem::replace(&mut state.events_flagged, wanted), wanted) {
+            (false, true) => self.events.wake(),
+            (true, false) => self.events.clear(),
+            _ => {}
+        }
+    }
+
+    /// Has the driver look at what has become of the session.
+    fn wake_driver(&self, state: &mut State) {
+        if !std::mem::replace(&mut state.driver_woken, true) {
+            self.driver.wake();
+        }
+    }
+
+    /// The driver looks.
+    fn note_awake(&self, state: &mut State) {
+        if std::mem::take(&mut state.driver_woken) {
+            self.driver.clear();
         }
     }
 }
@@ -95,7 +118,8 @@ impl Room {
         let (servers, local_sockets) = (config.meeting.servers.clone(), config.meeting.sockets);
         let session = Session::new(config, random_bytes()?, Instant::now());
         let local = session.local();
-        let shared = Arc::new(Shared { session: Mutex::new(session), driver: waker()?, events: waker()? });
+        let state = Mutex::new(State { session, driver_woken: false, events_flagged: false });
+        let shared = Arc::new(Shared { state, driver: waker()?, events: waker()? });
         let driver = Driver::new(Arc::clone(&shared), sockets, local_sockets, servers);
         let thread = std::thread::Builder::new().name("hp-room".into()).spawn(move || driver.run());
         let thread =
@@ -115,7 +139,7 @@ impl Room {
 
     /// Who is there.
     pub fn peers(&self) -> Vec<SessionPeer> {
-        self.shared.session.lock().members().collect()
+        self.shared.state.lock().session.members().collect()
     }
 
     /// The next event: at once, or within `timeout` (`None`: however long it takes). `None` if there is none by then, or the room
@@ -124,16 +148,15 @@ impl Room {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         loop {
             {
-                let mut session = self.shared.session.lock();
-                let event = session.poll_event(Instant::now());
-                self.shared.flag_events(&session);
-                if event.is_some() {
-                    // The peer may be told that there is room again.
-                    self.shared.driver.wake();
-                    return event;
+                let mut state = self.shared.state.lock();
+                let event = state.session.poll_event(Instant::now());
+                self.shared.flag_events(&mut state);
+                if state.session.has_transmits() {
+                    // The peer is told that there is room again.
+                    self.shared.wake_driver(&mut state);
                 }
-                if session.has_left() {
-                    return None;
+                if event.is_some() || state.session.has_left() {
+                    return event;
                 }
             }
             let waited = wait_readable(&[self.shared.events.fd()], deadline);
@@ -162,36 +185,36 @@ impl Room {
     }
 
     fn hand_over(&self, to: Option<PeerId>, message: &[u8]) -> Result<u64, Error> {
-        let mut session = self.shared.session.lock();
-        let taken = session.send(Instant::now(), to, message);
-        self.shared.flag_events(&session);
-        drop(session);
-        self.shared.driver.wake();
+        let mut state = self.shared.state.lock();
+        let taken = state.session.send(Instant::now(), to, message);
+        self.shared.flag_events(&mut state);
+        self.shared.wake_driver(&mut state);
         taken.map_err(rejection)
     }
 
     /// What has been dropped.
     pub fn counters(&self) -> SessionCounters {
-        self.shared.session.lock().counters()
+        self.shared.state.lock().session.counters()
     }
 
     /// A key for another protocol between us and a peer: the same on both sides, different for each label, known to nobody else.
     /// `None` unless the peer is connected.
     pub fn export_key(&self, peer: PeerId, label: &[u8]) -> Option<[u8; 32]> {
-        self.shared.session.lock().export_key(peer, label)
+        self.shared.state.lock().session.export_key(peer, label)
     }
 
     /// Whether the room was left: no more happens, and [`Self::next_event`] gives what is still there.
     pub fn has_left(&self) -> bool {
-        self.shared.session.lock().has_left()
+        self.shared.state.lock().session.has_left()
     }
 
     /// Says goodbye to everybody; the others are told at once. What has come can still be fetched, and [`SessionEvent::Left`] of
     /// each peer, with the messages that it has not got, as far as is known.
     pub fn leave(&self) {
-        self.shared.session.lock().leave(Instant::now());
-        self.shared.driver.wake();
-        self.shared.events.wake();
+        let mut state = self.shared.state.lock();
+        state.session.leave(Instant::now());
+        self.shared.flag_events(&mut state);
+        self.shared.wake_driver(&mut state);
     }
 }
 

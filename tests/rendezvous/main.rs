@@ -189,7 +189,6 @@ fn a_list_longer_than_a_datagram_arrives_whole() {
     let candidate = Candidate { kind: CandidateKind::Host, endpoint: "[2001:db8::1]:1".parse().unwrap() };
     let large = Profile {
         candidates: vec![candidate; 16],
-        public_key: Some([1; 32]),
         capabilities: 7,
         nat: Some(Default::default()),
     };

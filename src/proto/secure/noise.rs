@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use snow::resolvers::{CryptoResolver, DefaultResolver};
+use snow::resolvers::{CryptoResolver, DefaultResolver, RingResolver};
 use snow::types::{Cipher, Dh, Hash, Random};
 use snow::{Builder, HandshakeState, StatelessTransportState};
 
@@ -91,8 +91,9 @@ impl CryptoResolver for Resolver {
         DefaultResolver.resolve_hash(choice)
     }
 
+    /// Of ring, which is four times as fast: the other's vector code is not inlined.
     fn resolve_cipher(&self, choice: &snow::params::CipherChoice) -> Option<Box<dyn Cipher>> {
-        DefaultResolver.resolve_cipher(choice)
+        RingResolver.resolve_cipher(choice)
     }
 }
 

@@ -503,6 +503,11 @@ impl Session {
         self.transmits.pop_front().or_else(|| self.meeting.poll_transmit())
     }
 
+    /// Whether [`Self::poll_transmit`] has something to give.
+    pub fn has_transmits(&self) -> bool {
+        !self.transmits.is_empty()
+    }
+
     /// Whether [`Self::poll_event`] has something to give.
     pub fn has_events(&self) -> bool {
         !self.events.is_empty() || self.members.values().any(|member| member.delivery.has_message())
