@@ -88,7 +88,7 @@ needs_newer_go() { ! (cd "$1" && timeout 120 go list -m >/dev/null 2>&1); }
 # What is built is built first, because the tests feel it less if nothing else needs the processors.
 build() {
     part "build" count_nothing 900 make --no-print-directory build
-    # The example portmap is among what the tests are built with.
+    # The examples portmap and room are among what the tests are built with.
     part "build of the tests" count_nothing 600 cargo test --locked --features test-panic --no-run
     part "build of the tests of the lean library" count_nothing 300 cargo test --locked --no-default-features --lib --no-run
 }
@@ -150,8 +150,8 @@ if [ "$(id -u)" -eq 0 ]; then
     cc -std=c99 -D_POSIX_C_SOURCE=200809L -O2 -Iinclude tests/c/timed_connect.c -o "$log/bin/timed_connect" \
         -Lbuild/lib -lholepunch
     cp -L build/lib/libholepunch.so.* "$log/bin/"
-    if cargo build --locked --quiet --features test-panic --example portmap; then
-        cp "${CARGO_TARGET_DIR:-target}/debug/examples/portmap" "$log/bin/"
+    if cargo build --locked --quiet --features test-panic --example portmap --example room; then
+        cp "${CARGO_TARGET_DIR:-target}"/debug/examples/{portmap,room} "$log/bin/"
     fi
     excused=
     if command -v go >/dev/null 2>&1; then
