@@ -21,20 +21,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Tuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "natlab"))
 
-from natlab import inside  # noqa: E402  (it is found only now)
-
-Endpoint = Tuple[str, int]
+from wire import Datagram, Endpoint, Gun  # noqa: E402  (what it needs is found only now)
 
 _ETH_P_IP = 0x0800
 _SO_ATTACH_FILTER = 26
 _SOL_PACKET = 263
 _PACKET_IGNORE_OUTGOING = 23
-_IP_HEADER = 20
-_HEADERS = _IP_HEADER + 8
+#: Where a datagram's source port is in its IP packet.
+_SOURCE_PORT = 20
 #: How the native dialect's datagrams begin: magic and version; a type follows.
 _NATIVE = b"\x0eholep\x01"
 _NATIVE_TYPES = bytes((*range(0, 12), 0x10, 0x20, 0x21, 0x30, 0xFF))
@@ -56,27 +53,14 @@ def _sniffer(interface: str, only_source_port: int | None = None) -> socket.sock
     sniffer = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
     sniffer.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
     if only_source_port is not None:
-        # Classic BPF: load the half-word behind the IP header; equal: keep all; else: drop.
-        program = ((0x28, 0, 0, _IP_HEADER), (0x15, 0, 1, only_source_port), (0x06, 0, 0, 0xFFFF), (0x06, 0, 0, 0))
+        # Classic BPF: load that half-word; equal: keep all; else: drop.
+        program = ((0x28, 0, 0, _SOURCE_PORT), (0x15, 0, 1, only_source_port), (0x06, 0, 0, 0xFFFF), (0x06, 0, 0, 0))
         code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in program))
         sniffer.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER,
                            struct.pack("HL", len(program), ctypes.addressof(code)))
     sniffer.bind((interface, _ETH_P_IP))
     sniffer.setblocking(False)
     return sniffer
-
-
-def _gun(namespace: str) -> socket.socket:
-    """A socket that sends whole IP packets from another namespace, whatever they say about their source."""
-    with inside(namespace):
-        return socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
-
-
-def _packet(source: Endpoint, destination: Endpoint, payload: bytes) -> bytes:
-    """An IP packet; the kernel fills in lengths and the header's checksum, and UDP needs none over IPv4."""
-    return b"".join((struct.pack("!BBHHHBBH4s4s", 0x45, 0, 0, 0, 0, 64, socket.IPPROTO_UDP, 0,
-                                 socket.inet_aton(source[0]), socket.inet_aton(destination[0])),
-                     struct.pack("!HHHH", source[1], destination[1], 8 + len(payload), 0), payload))
 
 
 class Onlooker:
@@ -100,14 +84,13 @@ class Onlooker:
                     break
 
     def _note(self, packet: bytes) -> None:
-        if len(packet) < _HEADERS or packet[9] != socket.IPPROTO_UDP:
+        datagram = Datagram.parse(packet)
+        if datagram is None:
             return
-        self.heard.append(packet[_HEADERS:])
+        self.heard.append(datagram.payload)
         self.count += 1
-        source = socket.inet_ntoa(packet[12:16]), int.from_bytes(packet[20:22], "big")
-        destination = socket.inet_ntoa(packet[16:20]), int.from_bytes(packet[22:24], "big")
-        if destination == self._server and source not in self.clients:
-            self.clients.append(source)
+        if datagram.destination == self._server and datagram.source not in self.clients:
+            self.clients.append(datagram.source)
 
 
 class Forger:
@@ -168,7 +151,7 @@ class Gunner:
         self._server = server
         self._onlooker = onlooker
         self._forger = Forger(chance, onlooker)
-        self._places = [(_gun(namespace), [(address, chance.randrange(1024, 65536)) for _ in range(_OWN_ENDPOINTS)])
+        self._places = [(Gun(namespace), [(address, chance.randrange(1024, 65536)) for _ in range(_OWN_ENDPOINTS)])
                         for namespace, address in (neighbour, third)]
         self.sent = self.at_server = self.spoofed = 0
 
@@ -182,7 +165,7 @@ class Gunner:
         spoof = position == 1 and bool(clients) and chance.random() < 0.7
         source = chance.choice((self._server, *clients)) if spoof else chance.choice(own)
         try:
-            gun.sendto(_packet(source, victim, self._forger.next(spoof)), (victim[0], 0))
+            gun.shoot(Datagram(source, victim, self._forger.next(spoof)))
         except OSError:
             return  # a full queue; the next burst finds it empty
         self.sent += 1
