@@ -87,8 +87,8 @@ class TenMembers(RoomCase):
         since = now()
         self.server.process.kill()
         time.sleep(4)
-        self.server = self.start_server(self.lab)
         back_at = now()
+        self.server = self.start_server(self.lab)
         # All have told the new server that they are there.
         times = [member.wait_events("registered", timeout=30, since=back_at)[0]["at"] - back_at for member in self.there]
         report("registered again", times, 15)

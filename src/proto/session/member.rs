@@ -40,8 +40,9 @@ const PLAIN_CONSENT: Duration = Duration::from_secs(30);
 const DOUBT: Duration = Duration::from_millis(800);
 /// Copies of a goodbye.
 const BYE_COPIES: usize = 3;
-/// A datagram from another endpoint moves the path there once the present one has been silent for so long.
+/// A datagram from another endpoint has that tried once the present path has been silent for so long; and how often.
 const ROAMING_PATIENCE: Duration = Duration::from_millis(400);
+const TRIAL_PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
 pub(super) struct Member {
@@ -61,12 +62,20 @@ pub(super) struct Member {
     /// The question that is open: since when, how often asked, when again.
     asked: Option<(Instant, usize, Instant)>,
     nonce: u64,
+    /// What the last question said, and when.
+    pinged: u64,
     nonce_sent: Instant,
+    /// A path over which it was heard, and which is made sure of by the answer to this nonce; since when.
+    trial: Option<(PeerPath, u64, Instant)>,
     /// The server was asked, and another path is looked for, since the peer has fallen silent.
     pub server_asked: bool,
     pub reopened: Option<Instant>,
     pub departure: Option<Departure>,
-    outgoing: Vec<Vec<u8>>,
+    outgoing: Vec<(PeerPath, Vec<u8>)>,
+}
+
+fn ping(nonce: u64) -> Vec<u8> {
+    [&[PING][..], &nonce.to_be_bytes()].concat()
 }
 
 impl Member {
@@ -83,7 +92,9 @@ impl Member {
             path_heard: now,
             asked: None,
             nonce: 0,
+            pinged: 0,
             nonce_sent: now,
+            trial: None,
             server_asked: false,
             reopened: None,
             departure: None,
@@ -121,7 +132,7 @@ impl Member {
         if !self.is_connected() {
             return Err(SendError::Full);
         }
-        self.outgoing.push(message.to_vec());
+        self.outgoing.extend(self.path.map(|path| (path, message.to_vec())));
         Ok(())
     }
 
@@ -132,7 +143,7 @@ impl Member {
     }
 
     /// Notes that something authentic has come over `path`.
-    pub fn note_heard(&mut self, now: Instant, over: PeerPath, events: &mut Events) {
+    pub fn note_heard(&mut self, now: Instant, over: PeerPath) {
         self.heard = now;
         self.asked = None;
         self.server_asked = false;
@@ -140,10 +151,20 @@ impl Member {
         let Some(path) = &mut self.path else { return };
         if (path.socket, path.endpoint) == (over.socket, over.endpoint) {
             self.path_heard = now;
-        } else if now >= self.path_heard + ROAMING_PATIENCE {
-            // The peer has moved, or its NAT has.
-            self.set_path(now, over, events);
+        } else if now >= self.path_heard + ROAMING_PATIENCE
+            && self.trial.is_none_or(|(.., since)| now >= since + TRIAL_PAUSE)
+        {
+            // The peer has moved, or its NAT has; or somebody on the way has been faster with what he saw.
+            let nonce = self.next_nonce();
+            self.trial = Some((over, nonce, now));
+            let sealed = self.channel.as_mut().and_then(|channel| channel.seal(now, &ping(nonce)));
+            self.outgoing.extend(sealed.map(|sealed| (over, sealed)));
         }
+    }
+
+    fn next_nonce(&mut self) -> u64 {
+        self.nonce = self.nonce.wrapping_add(1);
+        self.nonce
     }
 
     /// Uses another path from now on.
@@ -191,22 +212,28 @@ impl Member {
     }
 
     /// Takes what was said beside messages.
-    pub fn handle_frame(&mut self, now: Instant, frame: &[u8]) {
+    pub fn handle_frame(&mut self, now: Instant, frame: &[u8], events: &mut Events) {
         match frame {
             [PING, nonce @ ..] if nonce.len() == 8 => {
                 let pong = [&[PONG], nonce].concat();
                 self.say(now, &pong);
             }
-            [PONG, nonce @ ..] if *nonce == self.nonce.to_be_bytes() => {
-                let rtt = now.saturating_duration_since(self.nonce_sent);
-                if let Some(path) = &mut self.path {
-                    path.rtt = Some(rtt);
-                }
-            }
+            [PONG, nonce @ ..] => self.handle_pong(now, nonce, events),
             [BYE] => self.departure = Some(Departure::Goodbye),
             _ if Delivery::is_frame(frame) => self.delivery.handle_frame(now, frame),
             // A later version's.
             _ => {}
+        }
+    }
+
+    fn handle_pong(&mut self, now: Instant, nonce: &[u8], events: &mut Events) {
+        if let Some((path, ..)) = self.trial.filter(|(_, tried, _)| nonce == tried.to_be_bytes()) {
+            self.trial = None;
+            self.set_path(now, path, events);
+        } else if nonce == self.pinged.to_be_bytes()
+            && let Some(path) = &mut self.path
+        {
+            path.rtt = Some(now.saturating_duration_since(self.nonce_sent));
         }
     }
 
@@ -232,10 +259,9 @@ impl Member {
         {
             *next = now + PING_PAUSES[(*times).min(PING_PAUSES.len() - 1)];
             *times += 1;
-            self.nonce = self.nonce.wrapping_add(1);
             self.nonce_sent = now;
-            let ping = [&[PING][..], &self.nonce.to_be_bytes()].concat();
-            self.say(now, &ping);
+            self.pinged = self.next_nonce();
+            self.say(now, &ping(self.pinged));
         }
         now < self.heard + CONSENT
     }
@@ -243,7 +269,7 @@ impl Member {
     fn handle_plain_timeout(&mut self, now: Instant) -> bool {
         if self.is_connected() && now >= self.nonce_sent + IDLE {
             self.nonce_sent = now;
-            self.outgoing.push(Signal::KeepAlive.as_bytes().to_vec());
+            self.outgoing.extend(self.path.map(|path| (path, Signal::KeepAlive.as_bytes().to_vec())));
         }
         self.unlisted_since.is_none() || now < self.heard + PLAIN_CONSENT
     }
@@ -252,7 +278,7 @@ impl Member {
     fn say(&mut self, now: Instant, text: &[u8]) {
         if let Some(channel) = &mut self.channel {
             let sealed = channel.seal(now, text);
-            self.outgoing.extend(sealed);
+            self.outgoing.extend(self.path.zip(sealed));
         }
     }
 
@@ -266,19 +292,19 @@ impl Member {
     /// Everything that can be sent now.
     pub fn drain(&mut self, now: Instant, out: &mut VecDeque<Transmit>) {
         let Some(path) = self.path else { return };
-        let mut send = |payload| {
-            out.push_back(Transmit { socket: path.socket, destination: path.endpoint, payload, ttl: None });
+        let mut send = |over: PeerPath, payload| {
+            out.push_back(Transmit { socket: over.socket, destination: over.endpoint, payload, ttl: None });
         };
         if let Some(channel) = &mut self.channel {
             while let Some(datagram) = channel.poll_transmit() {
-                send(datagram);
+                send(path, datagram);
             }
         }
-        self.outgoing.drain(..).for_each(&mut send);
+        self.outgoing.drain(..).for_each(|(over, payload)| send(over, payload));
         if let Some(channel) = self.channel.as_mut().filter(|channel| channel.is_established()) {
             while let Some(frame) = self.delivery.poll_frame(now) {
                 if let Some(sealed) = channel.seal(now, &frame) {
-                    send(sealed);
+                    send(path, sealed);
                 }
             }
         }

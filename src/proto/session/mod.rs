@@ -115,7 +115,14 @@ impl Session {
 
     /// What was dropped.
     pub fn counters(&self) -> SessionCounters {
-        self.members.values().fold(self.counters, |counters, member| member.count(counters))
+        let mut counters =
+            self.members.values().fold(self.counters, |counters, member| member.count(counters));
+        let meeting = self.meeting.counters();
+        counters.forged += meeting.punch.forged;
+        counters.replayed += meeting.punch.replayed;
+        counters.strangers += meeting.punch.misdirected;
+        counters.malformed += meeting.malformed + meeting.server_dropped;
+        counters
     }
 
     /// A key for another protocol between us and a member: see [`Channel::export_key`].
@@ -274,8 +281,8 @@ impl Session {
     /// Something authentic has come from a member.
     fn hear(&mut self, now: Instant, id: PeerId, over: PeerPath, text: &[u8]) {
         let Some(member) = self.members.get_mut(&id) else { return };
-        member.note_heard(now, over, &mut self.events);
-        member.handle_frame(now, text);
+        member.note_heard(now, over);
+        member.handle_frame(now, text, &mut self.events);
     }
 
     /// Something has come from where a plain peer is, or seems to; `false` if none is there.

@@ -61,11 +61,11 @@ pub enum SendError {
 pub struct SessionCounters {
     /// Datagrams of nobody who is known here, or that make no sense.
     pub strangers: u64,
-    /// Sealed datagrams and handshakes that are not authentic.
+    /// Sealed datagrams, handshakes and probes that are not authentic.
     pub forged: u64,
-    /// Sealed datagrams that had come before, or are too old to tell.
+    /// Sealed datagrams and probes that had come before, or are too old to tell.
     pub replayed: u64,
-    /// Authentic, but without sense.
+    /// Without sense: the server's, or our own dialect's, or authentic.
     pub malformed: u64,
 }
 
