@@ -62,8 +62,8 @@ natlab: setup build ## try every pair of NAT kinds RUNS=20 times, as root, besid
 lint: ## check formatting and lints
 	@scripts/lint.sh
 
-bench: setup build ## measure, as ratios against references in the same run
-	@scripts/bench.sh
+bench: setup build ## measure connecting, relay and rooms, as ratios against references in the same run
+	@CARGO='$(CARGO)' scripts/bench.sh
 
 install: ## install into $(DESTDIR)$(PREFIX): header, libraries, pkg-config and CMake files, hp-server, hp
 	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' BINDIR='$(BINDIR)' \

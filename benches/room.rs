@@ -1,7 +1,7 @@
 //! What a room's messages cost, beside raw UDP sockets and beside its parts alone, in one and the same run; and what a room with many
 //! members costs while nobody says anything.
 //!
-//!     cargo bench --bench room -- [--rounds 9] [--ms 300] [--sizes 64,1200] [--members 65,129] [--quiet-seconds 20]
+//!     scripts/bench.sh room [--rounds 9] [--ms 300] [--sizes 64,1200] [--members 65,129] [--quiet-seconds 20]
 //!
 //! All is on loopback, one way. The variants take turns, so that all of them meet the same machine. `ns each` is the time of
 //! all processors together for one message.
@@ -198,7 +198,7 @@ fn deliver(message: &[u8], until: Instant) -> u64 {
     let (mut count, mut now) = (0, Instant::now());
     let mut ends = [0, 1].map(|_| Delivery::new(DeliveryConfig::default(), now));
     while now < until {
-        while ends[0].send(message).is_ok() {}
+        while ends[0].send(0, message).is_ok() {}
         for at in [0, 1] {
             now = Instant::now();
             while let Some(frame) = ends[at].poll_frame(now) {
@@ -225,7 +225,7 @@ struct Pair {
 impl Pair {
     fn meet() -> Self {
         let server = TestServer::start(DialectPolicy::Auto);
-        let rooms = [0, 1].map(|_| Room::join(server.client(), ID, RoomOptions::default()).unwrap());
+        let rooms = [0, 1].map(|_| Room::join(&mut server.client(), ID, RoomOptions::default()).unwrap());
         wait_connected(&rooms, 1);
         let [sender, reader] = rooms;
         let (receiver, arrived) = (reader.local(), &*Box::leak(Box::new(AtomicU64::new(0))));
@@ -303,7 +303,7 @@ fn join_cheaply(server: &str) -> Room {
     let mut techniques = Techniques::default();
     (techniques.diagnosis, techniques.port_mapping, techniques.fresh_socket) = (false, false, false);
     client.set_techniques(techniques);
-    Room::join(client, ID, RoomOptions::default()).unwrap()
+    Room::join(&mut client, ID, RoomOptions::default()).unwrap()
 }
 
 /// One room in this process, all others in another.

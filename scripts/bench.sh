@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Measures, as ratios against references in the same run: how long connecting takes, beside the existing Go client, and how
-# much the relay forwards, beside a bare forwarder.
+# Measures, as ratios against references in the same run: how long connecting takes, beside the existing Go client, how much
+# the relay forwards, beside a bare forwarder, and how much a room carries, beside raw UDP sockets.
 #
-#   scripts/bench.sh                 both
+#   scripts/bench.sh                 all three
 #   scripts/bench.sh relay [ARG...]  the relay only; --help lists what benches/relay.py takes
+#   scripts/bench.sh room [ARG...]   rooms only; --help lists what benches/room.rs takes
 #   scripts/bench.sh ARG...          connecting only; --help lists what benches/connect.py takes
 #
 # HP_BIN may name another directory with hp-server, timed_connect, relay_load and forwarder than what is built here, HP_TOOLS
@@ -17,15 +18,17 @@ fi
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-connect=1 relay=1
-if [ "${1:-}" = relay ]; then
-    connect=0
-    shift
-elif [ $# -gt 0 ]; then
-    relay=0
-fi
+parts='connect relay room'
+case ${1:-} in
+    relay | room)
+        parts=$1
+        shift
+        ;;
+    ?*) parts=connect ;;
+esac
+measures() { [[ " $parts " == *" $1 "* ]]; }
 
-if [ -z "${HP_BIN:-}" ]; then
+if [ "$parts" != room ] && [ -z "${HP_BIN:-}" ]; then
     # A copy, so that a build meanwhile changes nothing in what is measured.
     mkdir "$scratch/bin" "$scratch/lib"
     cp -L "$root/build/bin/hp-server" "$scratch/bin/"
@@ -37,14 +40,14 @@ if [ -z "${HP_BIN:-}" ]; then
     compile "$root/tests/c/timed_connect.c"
     compile "$root/benches/relay_load.c"
     compile "$root/benches/forwarder.c"
-    if [ $connect = 1 ] &&
+    if measures connect &&
         ! (cd "$root/benches/go" && go build -tags holepunch_local -o "$scratch/bin/timed_connect-go" .); then
         echo "bench: the Go binding is left out" >&2
     fi
     export HP_BIN=$scratch/bin
 fi
 
-if [ $connect = 1 ] && [ -z "${HP_TOOLS:-}" ]; then
+if measures connect && [ -z "${HP_TOOLS:-}" ]; then
     export HP_TOOLS=$scratch/tools
     if ! "$root/tests/interop/build.sh" "$HP_TOOLS" >"$scratch/build.log" 2>&1; then
         echo "bench: no Go client to compare with:" >&2
@@ -52,10 +55,16 @@ if [ $connect = 1 ] && [ -z "${HP_TOOLS:-}" ]; then
     fi
 fi
 
-if [ $connect = 1 ]; then
+if measures connect; then
     python3 "$root/benches/connect.py" "$@"
-    [ $relay = 0 ] || echo
 fi
-if [ $relay = 1 ]; then
+if measures relay; then
+    [ "$parts" = relay ] || echo
     python3 "$root/benches/relay.py" "$@"
+fi
+if measures room; then
+    [ "$parts" = room ] || echo
+    # Several words are allowed: CARGO='cargo +stable'.
+    read -ra cargo <<<"${CARGO:-cargo}"
+    (cd "$root" && "${cargo[@]}" bench --quiet --locked --bench room -- "$@")
 fi
