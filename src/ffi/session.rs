@@ -43,7 +43,7 @@ pub struct hp_session_options {
     pub identity: *const u8,
     /// If not NULL, the only public keys that peers may hold: pinned_count times HP_KEY_LEN bytes, copied. NULL.
     pub pinned: *const u8,
-    /// How many. 0.
+    /// How many: at least 1 if pinned is not NULL. 0.
     pub pinned_count: usize,
     /// Bytes of messages to one peer that may wait until it has got them, and 64 for each of their parts of 1154 bytes. 4194304.
     pub max_unacknowledged: u64,
@@ -57,7 +57,8 @@ impl hp_session_options {
     unsafe fn to_options(self) -> Result<RoomOptions, hp_status> {
         let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         let len = self.pinned_count.checked_mul(HP_KEY_LEN).ok_or(HP_STATUS_INVALID_ARGUMENT)?;
-        if !(0..=1).contains(&self.plain_peers) || self.max_unfetched < 2048 {
+        let pins_nobody = !self.pinned.is_null() && self.pinned_count == 0;
+        if !(0..=1).contains(&self.plain_peers) || self.max_unfetched < 2048 || pins_nobody {
             return Err(HP_STATUS_INVALID_ARGUMENT);
         }
         let mut options = RoomOptions { plain_peers: self.plain_peers == 1, ..RoomOptions::default() };

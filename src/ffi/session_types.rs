@@ -93,11 +93,11 @@ pub struct hp_session_event {
     pub number: u64,
     /// The peer's public key, if it has one.
     pub key: [u8; 32],
-    /// HP_EVENT_MESSAGE: data_len bytes, which may be none. Valid until the next hp_session_next_event or hp_session_free.
+    /// HP_EVENT_MESSAGE: data_len bytes; NULL if there are none. Valid until the next hp_session_next_event or hp_session_free.
     pub data: *const u8,
     /// Length of data.
     pub data_len: usize,
-    /// HP_EVENT_LEFT: undelivered_count numbers of messages. Valid as long as data.
+    /// HP_EVENT_LEFT: undelivered_count numbers of messages; NULL if there are none. Valid as long as data.
     pub undelivered: *const u64,
     /// Length of undelivered.
     pub undelivered_count: usize,
@@ -121,8 +121,8 @@ pub struct hp_session_peer {
     pub endpoint: hp_addr,
     /// Round-trip time in microseconds, or HP_RTT_UNKNOWN.
     pub rtt_us: u32,
-    /// 0.
-    pub reserved: u32,
+    /// How many messages of ours it is not known to have got.
+    pub undelivered: u32,
     /// Its public key.
     pub key: [u8; 32],
 }
@@ -192,9 +192,11 @@ impl hp_session_event {
                 Self { key, ..Self::about(HP_EVENT_CONNECTED, *member).over(path) }
             }
             RoomEvent::PathChanged(member, path) => Self::about(HP_EVENT_PATH_CHANGED, *member).over(path),
-            RoomEvent::Message(member, text) => {
-                Self { data: text.as_ptr(), data_len: text.len(), ..Self::about(HP_EVENT_MESSAGE, *member) }
-            }
+            RoomEvent::Message(member, text) => Self {
+                data: pointer_to(text),
+                data_len: text.len(),
+                ..Self::about(HP_EVENT_MESSAGE, *member)
+            },
             RoomEvent::Delivered(member, number) => {
                 Self { number: *number, ..Self::about(HP_EVENT_DELIVERED, *member) }
             }
@@ -213,7 +215,7 @@ impl hp_session_event {
                     reason,
                     key,
                     number: undelivered.len() as u64,
-                    undelivered: undelivered.as_ptr(),
+                    undelivered: pointer_to(undelivered),
                     undelivered_count: undelivered.len(),
                     ..Self::about(HP_EVENT_LEFT, *member)
                 }
@@ -234,10 +236,15 @@ impl hp_session_peer {
             path: peer.path.map_or(0, |path| path_number(path.kind)),
             endpoint: peer.path.map(|path| path.endpoint.into()).unwrap_or_default(),
             rtt_us: peer.path.and_then(|path| path.rtt).map_or(HP_RTT_UNKNOWN, rtt_micros),
-            reserved: 0,
+            undelivered: u32::try_from(peer.undelivered).unwrap_or(u32::MAX),
             key: peer.key.map(|key| key.0).unwrap_or_default(),
         }
     }
+}
+
+/// NULL where there is nothing to point to.
+fn pointer_to<T>(items: &[T]) -> *const T {
+    if items.is_empty() { std::ptr::null() } else { items.as_ptr() }
 }
 
 fn refused_number(reason: RefusedReason) -> i32 {

@@ -104,6 +104,12 @@ impl Delivery {
         self.receiver.poll_ack(now).map(|ack| ack.encode()).or_else(|| self.sender.poll_frame(now))
     }
 
+    /// What the peer is still to be told, before the end.
+    #[must_use]
+    pub fn poll_last_ack(&mut self) -> Option<Vec<u8>> {
+        self.receiver.poll_last_ack().map(|ack| ack.encode())
+    }
+
     /// The next message that has come.
     #[must_use]
     pub fn poll_message(&mut self, now: Instant) -> Option<Vec<u8>> {

@@ -117,6 +117,16 @@ impl Receiver {
     /// What is to be told now, if anything is.
     pub fn poll_ack(&mut self, now: Instant) -> Option<Ack> {
         self.ack_due.take_if(|due| now >= *due)?;
+        Some(self.ack())
+    }
+
+    /// What could still be told, early.
+    pub fn poll_last_ack(&mut self) -> Option<Ack> {
+        self.ack_due.take()?;
+        Some(self.ack())
+    }
+
+    fn ack(&mut self) -> Ack {
         self.unacknowledged = 0;
         self.limit = self.limit.max(self.limit());
         let mut ahead = Vec::new();
@@ -125,7 +135,7 @@ impl Receiver {
             ahead.resize(ahead.len().max(at / 8 + 1), 0);
             ahead[at / 8] |= 1 << (at % 8);
         }
-        Some(Ack { next: self.next, limit: self.limit, ahead })
+        Ack { next: self.next, limit: self.limit, ahead }
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {

@@ -1,5 +1,6 @@
 //! Punching: opening holes to peers and agreeing on them.
 
+mod gone;
 mod hard;
 mod known;
 mod path;
@@ -48,10 +49,6 @@ const MAX_RUMOURED_ENDPOINTS: usize = 2;
 const PROBES_AFTER_HINT: u32 = 12;
 const OPENER_BEFORE_PROBES: Duration = Duration::from_millis(5);
 const RUMOUR_LIFE: Duration = Duration::from_secs(2);
-/// How many peers that were removed are remembered.
-const MAX_REMOVED: usize = 64;
-/// A peer that left is reported as one that could not be reached if it was punched in vain for so long.
-const REPORTED_AFTER: Duration = Duration::from_secs(1);
 /// What a [`Puncher`] needs to know.
 #[derive(Clone, Debug)]
 pub struct PunchConfig {
@@ -283,38 +280,6 @@ impl Puncher {
         self.peers.retain(|peer| !peer.plain_listed || peer.is_heard_natively());
     }
 
-    /// The server says that a peer is gone.
-    pub fn note_gone(&mut self, now: Instant, id: PeerId) {
-        if let Some(position) = self.position_by_id(id) {
-            let peer = &mut self.peers[position];
-            if let Some(native) = &mut peer.native {
-                native.note_gone(now);
-            } else if peer.progress(now) == Progress::Known {
-                self.forget(now, position);
-            }
-        }
-        self.forget_hopeless(now);
-    }
-
-    fn forget_hopeless(&mut self, now: Instant) {
-        self.peers.retain(|peer| !peer.is_rumour() || now < peer.known_since + RUMOUR_LIFE);
-        let is_hopeless = |peer: &Peer| {
-            peer.plain.is_none() && peer.native.as_ref().is_some_and(|native| native.is_hopeless(now))
-        };
-        while let Some(position) = self.peers.iter().position(is_hopeless) {
-            self.forget(now, position);
-        }
-    }
-
-    fn forget(&mut self, now: Instant, position: usize) {
-        let report = self.report(&self.peers[position], now);
-        let peer = self.peers.remove(position);
-        let tried = now.saturating_duration_since(peer.known_since);
-        if tried >= REPORTED_AFTER && self.unreached.len() < MAX_PEERS {
-            self.unreached.push(peer.status(now, report));
-        }
-    }
-
     fn position_by_id(&self, id: PeerId) -> Option<usize> {
         self.peers.iter().position(|peer| {
             peer.listed_id == id || peer.native.as_ref().is_some_and(|native| native.id == id)
@@ -358,7 +323,11 @@ impl Puncher {
             self.counters.replayed += 1;
         }
         self.counters.sent += (self.transmits.len() - before) as u64;
-        self.handle_timeout(now);
+        match self.hard {
+            Some(_) => self.handle_timeout(now),
+            // The others have nothing to do with it, and they may be hundreds.
+            None => self.advance_peer(now, position),
+        }
     }
 
     /// Whose probe this is: a known peer's, one's that a plain list named, or a new one's that heard of us first.
@@ -491,34 +460,40 @@ impl Puncher {
         self.forget_hopeless(now);
         let before = self.transmits.len();
         self.punch_hard(now);
-        for peer in &mut self.peers {
-            let plain_heard = peer.plain.as_ref().is_some_and(|(.., plain)| plain.is_heard());
-            if let Some(native) = &mut peer.native {
-                let may_be_plain = peer.plain.is_some() && !plain_heard && !native.is_heard();
-                let tempo = if may_be_plain { Tempo::Plain } else { Tempo::Native };
-                let limit = match peer.hinted {
-                    Some(_) => Some(PROBES_AFTER_HINT),
-                    None => plain_heard.then_some(PROBES_AFTER_PLAIN),
-                };
-                let opener = peer.hinted.map(|hinted| match hinted {
-                    Hinted::Opener => peer.known_since + RUMOUR_LIFE,
-                    Hinted::Probes => peer.known_since + OPENER_BEFORE_PROBES,
-                });
-                let held_until = opener.max(soft_until(&self.nat, peer.nat, peer.known_since));
-                native.paths.iter_mut().for_each(|path| path.soft_until = held_until);
-                native.handle_timeout(now, &self.config.side(tempo), limit, &mut self.transmits);
-                if native.take_reached() {
-                    self.reached.push_back(native.id);
-                }
+        self.counters.sent += (self.transmits.len() - before) as u64;
+        (0..self.peers.len()).for_each(|position| self.advance_peer(now, position));
+    }
+
+    /// Does what is due at `now` about one peer.
+    fn advance_peer(&mut self, now: Instant, position: usize) {
+        let before = self.transmits.len();
+        let Some(peer) = self.peers.get_mut(position) else { return };
+        let plain_heard = peer.plain.as_ref().is_some_and(|(.., plain)| plain.is_heard());
+        if let Some(native) = &mut peer.native {
+            let may_be_plain = peer.plain.is_some() && !plain_heard && !native.is_heard();
+            let tempo = if may_be_plain { Tempo::Plain } else { Tempo::Native };
+            let limit = match peer.hinted {
+                Some(_) => Some(PROBES_AFTER_HINT),
+                None => plain_heard.then_some(PROBES_AFTER_PLAIN),
+            };
+            let opener = peer.hinted.map(|hinted| match hinted {
+                Hinted::Opener => peer.known_since + RUMOUR_LIFE,
+                Hinted::Probes => peer.known_since + OPENER_BEFORE_PROBES,
+            });
+            let held_until = opener.max(soft_until(&self.nat, peer.nat, peer.known_since));
+            native.paths.iter_mut().for_each(|path| path.soft_until = held_until);
+            native.handle_timeout(now, &self.config.side(tempo), limit, &mut self.transmits);
+            if native.take_reached() {
+                self.reached.push_back(native.id);
             }
-            if let Some((socket, endpoint, plain)) = &mut peer.plain {
-                if let Some(signal) = plain.handle_timeout(now, self.config.retry) {
-                    self.transmits.push_back(signal_to(*socket, *endpoint, signal));
-                }
-                // One that may speak native still has to show who it is.
-                if plain.take_reached() && peer.native.is_none() {
-                    self.reached.push_back(peer.listed_id);
-                }
+        }
+        if let Some((socket, endpoint, plain)) = &mut peer.plain {
+            if let Some(signal) = plain.handle_timeout(now, self.config.retry) {
+                self.transmits.push_back(signal_to(*socket, *endpoint, signal));
+            }
+            // One that may speak native still has to show who it is.
+            if plain.take_reached() && peer.native.is_none() {
+                self.reached.push_back(peer.listed_id);
             }
         }
         self.counters.sent += (self.transmits.len() - before) as u64;
@@ -534,29 +509,6 @@ impl Puncher {
             }
         }
         None
-    }
-
-    /// Opens a peer's hole anew: the agreed one does not work any more, or another may. Returns of what kind it was.
-    pub fn reopen(&mut self, now: Instant, id: PeerId) -> Option<CandidateKind> {
-        let position = self.position_by_id(id)?;
-        let peer = &mut self.peers[position];
-        peer.known_since = now;
-        (peer.rest_until, peer.relay_asked, peer.relay_refused) = (None, false, None);
-        let native = peer.native.as_mut()?;
-        let kind = native.agreed().map(|path| path.kind);
-        let candidates = &peer.candidates;
-        native.reopen(now, |path| candidates.iter().any(|candidate| candidate.endpoint == path.remote));
-        self.handle_timeout(now);
-        kind
-    }
-
-    /// Knows nothing more of a peer, whose last probes may still be on their way, unless it is added again.
-    pub fn remove(&mut self, id: PeerId) {
-        self.removed.truncate(MAX_REMOVED - 1);
-        self.removed.push_front(id);
-        if let Some(position) = self.position_by_id(id) {
-            self.peers.remove(position);
-        }
     }
 
     /// Every peer, in the order in which they became known.

@@ -116,7 +116,7 @@ impl Puncher {
         }
         let tried = now.saturating_duration_since(peer.known_since);
         // Who leaves after a while has run out of time for the same reason as we have.
-        if peer.is_gone() && tried < super::REPORTED_AFTER {
+        if peer.is_gone() && tried < super::gone::REPORTED_AFTER {
             return Cause::PeerLeft;
         }
         if tried < TOO_SHORT {

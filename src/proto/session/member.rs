@@ -112,7 +112,7 @@ impl Member {
     pub fn status(&self) -> SessionPeer {
         let path = self.path.filter(|_| self.is_connected());
         let key = path.and_then(|_| self.channel.as_ref()?.remote_key());
-        SessionPeer { member: self.name, path, key }
+        SessionPeer { member: self.name, path, key, undelivered: self.delivery.undelivered().count() }
     }
 
     /// Takes a message for it. Of one that is not encrypted nothing more will be known.
@@ -284,6 +284,10 @@ impl Member {
 
     /// Says goodbye.
     pub fn say_goodbye(&mut self, now: Instant) {
+        // What has come, it shall know.
+        if let Some(ack) = self.delivery.poll_last_ack() {
+            self.say(now, &ack);
+        }
         for _ in 0..BYE_COPIES {
             self.say(now, &[BYE]);
         }

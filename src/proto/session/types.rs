@@ -79,6 +79,8 @@ pub struct SessionPeer {
     pub path: Option<PeerPath>,
     /// The key that it holds, if messages flow and it has one.
     pub key: Option<PublicKey>,
+    /// How many messages of ours it is not known to have got.
+    pub undelivered: usize,
 }
 
 /// Over which path a peer is reached.
