@@ -517,7 +517,7 @@ typedef struct hp_session_options {
     const uint8_t *identity;
     /* If not NULL, the only public keys that peers may hold: pinned_count times HP_KEY_LEN bytes, copied. NULL. */
     const uint8_t *pinned;
-    /* How many. 0. */
+    /* How many: at least 1 if pinned is not NULL. 0. */
     size_t pinned_count;
     /* Bytes of messages to one peer that may wait until it has got them, and 64 for each of their parts of 1154 bytes. 4194304. */
     uint64_t max_unacknowledged;
@@ -557,11 +557,11 @@ typedef struct hp_session_event {
     uint64_t number;
     /* The peer's public key, if it has one. */
     uint8_t key[32];
-    /* HP_EVENT_MESSAGE: data_len bytes, which may be none. Valid until the next hp_session_next_event or hp_session_free. */
+    /* HP_EVENT_MESSAGE: data_len bytes; NULL if there are none. Valid until the next hp_session_next_event or hp_session_free. */
     const uint8_t *data;
     /* Length of data. */
     size_t data_len;
-    /* HP_EVENT_LEFT: undelivered_count numbers of messages. Valid as long as data. */
+    /* HP_EVENT_LEFT: undelivered_count numbers of messages; NULL if there are none. Valid as long as data. */
     const uint64_t *undelivered;
     /* Length of undelivered. */
     size_t undelivered_count;
@@ -583,8 +583,8 @@ typedef struct hp_session_peer {
     struct hp_addr endpoint;
     /* Round-trip time in microseconds, or HP_RTT_UNKNOWN. */
     uint32_t rtt_us;
-    /* 0. */
-    uint32_t reserved;
+    /* How many messages of ours it is not known to have got. */
+    uint32_t undelivered;
     /* Its public key. */
     uint8_t key[32];
 } hp_session_peer;
@@ -597,11 +597,11 @@ typedef struct hp_session_counters {
     uint32_t reserved;
     /* Datagrams of nobody who is known here, or that make no sense. */
     uint64_t strangers;
-    /* Sealed datagrams and handshakes that are not authentic. */
+    /* Sealed datagrams, handshakes and probes that are not authentic. */
     uint64_t forged;
-    /* Sealed datagrams that had come before, or are too old to tell. */
+    /* Sealed datagrams and probes that had come before, or are too old to tell. */
     uint64_t replayed;
-    /* Authentic, but without sense. */
+    /* Without sense: the server's, or our own dialect's, or authentic. */
     uint64_t malformed;
 } hp_session_counters;
 

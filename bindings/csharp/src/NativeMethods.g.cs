@@ -1318,7 +1318,7 @@ namespace HolePunch.Native
         /// </summary>
         public fixed byte key[32];
         /// <summary>
-        /// HP_EVENT_MESSAGE: data_len bytes, which may be none. Valid until the next hp_session_next_event or hp_session_free.
+        /// HP_EVENT_MESSAGE: data_len bytes; NULL if there are none. Valid until the next hp_session_next_event or hp_session_free.
         /// </summary>
         public byte* data;
         /// <summary>
@@ -1326,7 +1326,7 @@ namespace HolePunch.Native
         /// </summary>
         public System.UIntPtr data_len;
         /// <summary>
-        /// HP_EVENT_LEFT: undelivered_count numbers of messages. Valid as long as data.
+        /// HP_EVENT_LEFT: undelivered_count numbers of messages; NULL if there are none. Valid as long as data.
         /// </summary>
         public ulong* undelivered;
         /// <summary>
@@ -1370,9 +1370,9 @@ namespace HolePunch.Native
         /// </summary>
         public uint rtt_us;
         /// <summary>
-        /// 0.
+        /// How many messages of ours it is not known to have got.
         /// </summary>
-        public uint reserved;
+        public uint undelivered;
         /// <summary>
         /// Its public key.
         /// </summary>
@@ -1398,15 +1398,15 @@ namespace HolePunch.Native
         /// </summary>
         public ulong strangers;
         /// <summary>
-        /// Sealed datagrams and handshakes that are not authentic.
+        /// Sealed datagrams, handshakes and probes that are not authentic.
         /// </summary>
         public ulong forged;
         /// <summary>
-        /// Sealed datagrams that had come before, or are too old to tell.
+        /// Sealed datagrams and probes that had come before, or are too old to tell.
         /// </summary>
         public ulong replayed;
         /// <summary>
-        /// Authentic, but without sense.
+        /// Without sense: the server's, or our own dialect's, or authentic.
         /// </summary>
         public ulong malformed;
     }
@@ -1435,7 +1435,7 @@ namespace HolePunch.Native
         /// </summary>
         public byte* pinned;
         /// <summary>
-        /// How many. 0.
+        /// How many: at least 1 if pinned is not NULL. 0.
         /// </summary>
         public System.UIntPtr pinned_count;
         /// <summary>
