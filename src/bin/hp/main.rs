@@ -1,6 +1,7 @@
 //! `hp`: what people use libholepunch for without writing a program.
 
 mod check;
+mod settings;
 
 use std::process::ExitCode;
 
