@@ -1,5 +1,6 @@
 //! `hp`: what people use libholepunch for without writing a program.
 
+mod chat;
 mod check;
 mod settings;
 
@@ -23,6 +24,8 @@ struct Arguments {
 enum Command {
     /// Find out what the NAT in the way does, and what to expect of it
     Check(check::Arguments),
+    /// Talk in a room, encrypted from end to end; all but flags can also stand in the environment or in the file `.env`
+    Chat(settings::Flags<chat::Known>),
 }
 
 fn main() -> ExitCode {
@@ -31,5 +34,6 @@ fn main() -> ExitCode {
     env_logger::Builder::new().parse_filters(&filter).init();
     match arguments.command {
         Command::Check(arguments) => check::run(&arguments),
+        Command::Chat(flags) => chat::run(&flags),
     }
 }

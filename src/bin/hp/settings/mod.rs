@@ -17,6 +17,7 @@ use holepunch::proto::secure::PublicKey;
 use holepunch::{Client, RoomOptions};
 
 use self::dotenv::Assignment;
+pub use self::identity::to_hex;
 
 /// One setting, under all its names.
 pub struct Setting {
@@ -85,6 +86,17 @@ pub const PIN: Setting = Setting {
     value: "KEY,...",
     default: "whoever knows the room",
     help: "The only public keys that the others may hold, as `/verify` shows them",
+};
+
+/// Whether people without encryption are let in.
+pub const PLAIN: Setting = Setting {
+    flag: "plain",
+    former_flag: None,
+    variable: "HP_PLAIN",
+    alias: None,
+    value: "yes|no",
+    default: "no",
+    help: "Let existing plain tools in, with whom nothing is encrypted",
 };
 
 /// What GoChat can be told, and what there is instead.
@@ -220,13 +232,31 @@ impl Settings {
         })
     }
 
-    /// [`IDENTITY`] and [`PIN`].
+    /// [`IDENTITY`], [`PIN`] and [`PLAIN`].
     pub fn room_options(&self) -> Result<RoomOptions, String> {
         let mut options = RoomOptions::default();
         options.identity = self.get(&IDENTITY, |file| identity::load_or_create(Path::new(file)))?;
         options.pinned = self.get(&PIN, public_keys)?.unwrap_or_default();
+        options.plain_peers =
+            self.get(&PLAIN, |word| one_of(&[("yes", true), ("no", false)], word))?.unwrap_or_default();
         Ok(options)
     }
+}
+
+/// The setting's row in the table of docs/chat.md.
+#[cfg(test)]
+pub fn documentation(setting: &Setting) -> String {
+    let Setting { flag, variable, value, default, help, .. } = setting;
+    let alias = setting.alias.map(|alias| format!("`{alias}`")).unwrap_or_default();
+    let value = value.replace('|', "\\|");
+    format!("| `--{flag} {value}` | `{variable}` | {alias} | {default} | {help} |")
+}
+
+/// What a word stands for.
+pub fn one_of<T: Copy>(words: &[(&str, T)], word: &str) -> Result<T, String> {
+    let found = words.iter().find(|(known, _)| *known == word);
+    let known = || words.iter().map(|(known, _)| *known).collect::<Vec<_>>().join(", ");
+    found.map(|(_, meaning)| *meaning).ok_or_else(|| format!("`{word}` is none of {}", known()))
 }
 
 fn given<'a>(source: &'a [Assignment], name: &str) -> Option<&'a Assignment> {
