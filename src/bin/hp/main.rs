@@ -24,7 +24,7 @@ struct Arguments {
 enum Command {
     /// Find out what the NAT in the way does, and what to expect of it
     Check(check::Arguments),
-    /// Talk in a room, encrypted from end to end; all but flags can also stand in the environment or in the file `.env`
+    /// Talk in a room, encrypted from end to end; settings can also stand in the environment or in the file `.env`
     Chat(settings::Flags<chat::Known>),
 }
 

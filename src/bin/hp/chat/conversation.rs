@@ -33,7 +33,7 @@ pub enum ServerState {
     /// It does not answer.
     Lost,
     /// It does not want us.
-    Refused(RefusedReason),
+    Refused,
 }
 
 /// Who we are.
@@ -73,6 +73,8 @@ pub struct Conversation<'a> {
     pending: BTreeMap<u64, (PeerId, String)>,
     /// How many never came, as far as is known.
     undelivered: usize,
+    /// Why the room cannot go on.
+    failure: Option<std::io::Error>,
 }
 
 impl<'a> Conversation<'a> {
@@ -86,6 +88,7 @@ impl<'a> Conversation<'a> {
             send,
             pending: BTreeMap::new(),
             undelivered: 0,
+            failure: None,
         }
     }
 
@@ -102,6 +105,16 @@ impl<'a> Conversation<'a> {
     /// How many texts did not come, those included that still wait for word.
     pub fn count_undelivered(&self) -> usize {
         self.undelivered + self.pending.len()
+    }
+
+    /// An error if the room cannot go on.
+    pub fn check(&mut self) -> std::io::Result<()> {
+        self.failure.take().map_or(Ok(()), Err)
+    }
+
+    /// Whether anybody is reached already.
+    pub fn is_heard(&self) -> bool {
+        self.people.iter().any(|person| person.path.is_some())
     }
 
     /// Something that was to be said will not be.
@@ -133,26 +146,28 @@ impl<'a> Conversation<'a> {
                 Some(Entry::Warning("the server does not answer; whoever is connected stays so".into()))
             }
             RoomEvent::ServerRegained => {
-                self.server = ServerState::Registered;
+                let listed = self.observed.is_some();
+                self.server = if listed { ServerState::Registered } else { ServerState::Registering };
                 Some(Entry::Note("the server answers again".into()))
             }
             RoomEvent::Refused(reason) => {
-                let before = std::mem::replace(&mut self.server, ServerState::Refused(reason));
-                let refusal = || Entry::Warning(format!("the server refuses us: {}", refusal(reason)));
-                (before != self.server).then(refusal)
+                self.server = ServerState::Refused;
+                Some(Entry::Warning(format!("the server refuses us: {}", refusal(reason))))
+            }
+            RoomEvent::Failed(os_error) => {
+                self.failure = Some(std::io::Error::from_raw_os_error(os_error));
+                None
             }
             RoomEvent::Joined(member) => {
                 let person = self.people.get(member).mark();
                 Some(self.greet(member).unwrap_or(Entry::Note(format!("{person} joined, looking for a way"))))
             }
             RoomEvent::Connected(member, path, key) => {
+                // What it was called when it joined; the key comes behind.
+                let label = self.label(member.id);
                 let person = self.people.get(member);
                 (person.path, person.key) = (Some(path), key);
-                Some(Entry::Note(format!(
-                    "{} is connected: {}",
-                    self.label(member.id),
-                    self.describe(member)
-                )))
+                Some(Entry::Note(format!("{label} is connected: {}", self.describe(member))))
             }
             RoomEvent::PathChanged(member, path) => {
                 self.people.get(member).path = Some(path);

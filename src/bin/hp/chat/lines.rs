@@ -37,7 +37,8 @@ impl Outbox {
                 true => conversation.audience(),
                 false => std::mem::take(&mut self.left),
             };
-            if to.is_empty() {
+            // Whoever comes first is seldom alone: once somebody is reached, the others are known, too.
+            if to.is_empty() || (self.held && !conversation.is_heard()) {
                 if !std::mem::replace(&mut self.held, true) {
                     entries.push(Entry::Note(
                         "nobody is here yet; what you say waits for the first to come".into(),
@@ -45,13 +46,14 @@ impl Outbox {
                 }
                 break;
             }
+            self.held = false;
             let (full, problems) = conversation.say(text, &to);
             entries.extend(problems);
             self.left = full;
             if !self.left.is_empty() {
                 break;
             }
-            (self.held, _) = (false, self.texts.pop_front());
+            self.texts.pop_front();
         }
         entries
     }
@@ -112,6 +114,7 @@ pub fn run(
             }
             Some(Happening::Terminal(_)) | None => Vec::new(),
         };
+        conversation.check()?;
         show(&entries, colours)?;
         show(&outbox.flush(&mut conversation), colours)?;
     }

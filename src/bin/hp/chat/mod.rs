@@ -112,8 +112,8 @@ fn talk(settings: &Settings) -> Result<usize, (u8, String)> {
         settings.get(&NAME, |name| clean_name(name).ok_or_else(|| "nothing of it can be shown".into()));
     let (name, room_name) = (name.map_err(misused)?, settings.room().map_err(misused)?);
     let options = settings.room_options().map_err(misused)?;
-    let client = settings.client().map_err(misused)?;
-    let room = Arc::new(Room::join(client, room_name.as_bytes(), options).map_err(failed)?);
+    let mut client = settings.client().map_err(misused)?;
+    let room = Arc::new(Room::join(&mut client, room_name.as_bytes(), options).map_err(failed)?);
     let key = room.public_key();
     let name = name.unwrap_or_else(|| format!("guest-{}", &key.fingerprint()[..4]));
     let ourselves = Ourselves { room: clean(&room_name), name, key };

@@ -57,6 +57,7 @@ pub fn run(
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
+        chat.conversation.check()?;
         chat.conversation.refresh(peers());
     }
     Ok(())

@@ -161,17 +161,16 @@ fn a_message_that_finds_no_room_is_not_dropped_in_silence() {
 fn the_server_being_lost_or_unwilling_is_seen_at_a_glance() {
     use holepunch::proto::wire::RefusedReason;
     let (mut chat, _) = chat();
-    let refused = || Happening::Room(RoomEvent::Refused(RefusedReason::SessionFull));
     for (event, wanted) in [
         (Happening::Room(RoomEvent::ServerLost), "SERVER LOST"),
-        (Happening::Room(RoomEvent::ServerRegained), "registered"),
-        (refused(), "REFUSED"),
+        (Happening::Room(RoomEvent::ServerRegained), "registering"),
+        (Happening::Room(RoomEvent::Refused(RefusedReason::SessionFull)), "REFUSED"),
+        (Happening::Room(RoomEvent::Failed(101)), "the room is full"),
     ] {
         chat.handle(event);
         shows(&mut chat, &[wanted]);
     }
-    chat.handle(refused());
-    assert_eq!(screen(&mut chat, 120, 40).matches("the room is full").count(), 1);
+    assert_eq!(chat.conversation.check().unwrap_err().raw_os_error(), Some(101));
 }
 
 #[test]

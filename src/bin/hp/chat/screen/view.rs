@@ -56,7 +56,7 @@ fn status_line(chat: &Chat<'_>) -> String {
         ServerState::Registering => "registering",
         ServerState::Registered => "registered",
         ServerState::Lost => "SERVER LOST",
-        ServerState::Refused(_) => "REFUSED BY THE SERVER",
+        ServerState::Refused => "REFUSED BY THE SERVER",
     };
     let observed = conversation.observed.map(|(observed, nat)| format!(" · seen as {observed}{nat}"));
     let us = &conversation.ourselves;
