@@ -18,6 +18,8 @@ need nft nftables
 # The daemon alone: the package `miniupnpd` would run it as a service.
 need miniupnpd miniupnpd-nftables
 need nm binutils
+# `hp chat` is tested in terminals of its own.
+need tmux tmux
 need shellcheck shellcheck
 # C#'s compiler and runtime; the runtime's package brings the few assemblies that are needed.
 need mcs mono-mcs

@@ -99,6 +99,7 @@ rust_and_csharp() {
     part "lean library (no default features)" count_cargo 300 cargo test --locked --no-default-features --lib
     part "C# binding" count_ok 360 bindings/csharp/test.sh
     part "README's snippets" count_ok 120 tests/readme.sh
+    part "hp chat on the screen" count_unittest 300 env HP_BIN=build/bin python3 -m unittest discover -s tests/tui
 }
 
 go_and_install() {

@@ -24,6 +24,10 @@ impl Screen {
                 // The message is to be readable.
                 restore();
                 former(panic);
+                // Without one of its threads the chat would only seem to go on. The main one leaves the room.
+                if std::thread::current().name() != Some("main") {
+                    std::process::exit(101);
+                }
             }));
         });
         // What is logged would be written across the screen.
