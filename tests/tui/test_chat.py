@@ -75,8 +75,8 @@ class Chat(unittest.TestCase):
         seen = []
         for pane, other in ((self.left, "bob"), (self.right, "alice")):
             pane.type(f"/verify {other}")
-            screen = joined(pane.wait_for("Call each other", f"* {other}: ", "public key"))
-            seen.append(_FINGERPRINT.findall(screen[screen.index("Call each other"):]))
+            screen = joined(pane.wait_for("call each other", f"* {other}: ", "public key"))
+            seen.append(_FINGERPRINT.findall(screen[screen.index("call each other"):]))
         self.assertEqual(len(seen[0]), 2)
         self.assertEqual(seen[0], seen[1][::-1])
         self.right.type("/quit")

@@ -294,14 +294,15 @@ impl<'a> Conversation<'a> {
         }
         let key = |key: &PublicKey| crate::settings::to_hex(&key.0);
         let mut lines = vec![
-            "Call each other by another way, and read both fingerprints aloud; if both of you see the same two,".into(),
-            "nobody is in between.".into(),
-            format!("you, {}:  {}", self.ourselves.name, self.ourselves.key.fingerprint()),
-            format!("    public key {}", key(&self.ourselves.key)),
+            "call each other by another way and read both fingerprints aloud: if both of you see the same two, nobody is in between".into(),
+            format!("you, {}:", self.ourselves.name),
+            format!("  {}", self.ourselves.key.fingerprint()),
+            format!("  public key {}", key(&self.ourselves.key)),
         ];
         for person in meant {
-            lines.push(format!("{}:  {}", self.label(person.member.id), person.fingerprint()));
-            lines.extend(person.key.map(|theirs| format!("    public key {}", key(&theirs))));
+            lines.push(format!("{}:", self.label(person.member.id)));
+            lines.push(format!("  {}", person.fingerprint()));
+            lines.extend(person.key.map(|theirs| format!("  public key {}", key(&theirs))));
         }
         lines.into_iter().map(Entry::Note).collect()
     }
@@ -372,8 +373,8 @@ fn nat(observed: SocketAddr) -> &'static str {
         ip => ip,
     };
     match if_addrs::get_if_addrs() {
-        Ok(own) if own.iter().any(|interface| interface.ip() == ip) => ", no NAT",
-        Ok(_) => ", behind a NAT",
+        Ok(own) if own.iter().any(|interface| interface.ip() == ip) => " (no NAT)",
+        Ok(_) => " (NAT)",
         Err(_) => "",
     }
 }

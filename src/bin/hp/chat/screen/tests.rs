@@ -86,8 +86,7 @@ fn a_conversation_is_shown_with_who_is_there_and_how() {
     shows(
         &mut chat,
         &[
-            "den · 2 here · registered · you: alice ",
-            "seen as 192.0.2.1:40000, behind a NAT",
+            "den · 2 here · registered · alice 8f29 0b49 · at 192.0.2.1:40000 (NAT)",
             &format!("is connected: host 127.0.0.1:4000, RTT 1.5 ms, fingerprint {bob}"),
             "is called bob",
             "│  host 127.0.0.1:4000",
@@ -189,8 +188,9 @@ fn commands_answer() {
         &[
             "* one other is here",
             &format!("* bob: host 127.0.0.1:4000, RTT 1.5 ms, {bobs}")[..70],
-            &format!("* you, alice:  {ours}"),
-            &format!("* bob:  {bobs}"),
+            "* you, alice:",
+            &format!("*   {ours}"),
+            &format!("*   {bobs}"),
             &format!("public key {}", "08".repeat(32)),
             "! nobody here is called carol",
             "! no such command: /nonsense",

@@ -30,7 +30,7 @@ pub fn draw(frame: &mut Frame<'_>, chat: &mut Chat<'_>) {
     let prompt = if area.height == 1 { area } else { prompt };
     draw_messages(frame, chat, messages);
     draw_people(frame, chat, people);
-    frame.render_widget(Paragraph::new(status_line(chat)).style(reversed()), status);
+    frame.render_widget(Paragraph::new(status_line(chat, area.width)).style(reversed()), status);
     draw_prompt(frame, chat, prompt);
 }
 
@@ -50,7 +50,8 @@ fn draw_messages(frame: &mut Frame<'_>, chat: &mut Chat<'_>, area: Rect) {
     }
 }
 
-fn status_line(chat: &Chat<'_>) -> String {
+/// As much of it as there is room for, nothing of it cut in two.
+fn status_line(chat: &Chat<'_>, columns: u16) -> String {
     let conversation = &chat.conversation;
     let server = match conversation.server {
         ServerState::Registering => "registering",
@@ -58,16 +59,21 @@ fn status_line(chat: &Chat<'_>) -> String {
         ServerState::Lost => "SERVER LOST",
         ServerState::Refused => "REFUSED BY THE SERVER",
     };
-    let observed = conversation.observed.map(|(observed, nat)| format!(" · seen as {observed}{nat}"));
     let us = &conversation.ourselves;
-    format!(
-        " {} · {} here · {server} · you: {} {}{}",
-        us.room,
-        conversation.people.len() + 1,
-        us.name,
-        short_fingerprint(&us.key),
-        observed.unwrap_or_default()
-    )
+    let parts = [
+        format!(" · {} here", conversation.people.len() + 1),
+        format!(" · {server}"),
+        format!(" · {} {}", us.name, short_fingerprint(&us.key)),
+        conversation.observed.map(|(at, nat)| format!(" · at {at}{nat}")).unwrap_or_default(),
+    ];
+    let mut line = format!(" {}", us.room);
+    for part in parts {
+        if width(&line) + width(&part) > columns.into() {
+            break;
+        }
+        line.push_str(&part);
+    }
+    line
 }
 
 fn draw_people(frame: &mut Frame<'_>, chat: &Chat<'_>, area: Rect) {
