@@ -102,9 +102,9 @@ impl<'a> Conversation<'a> {
         !self.pending.is_empty()
     }
 
-    /// How many texts did not come, those included that still wait for word.
+    /// How many texts did not come, as far as is known.
     pub fn count_undelivered(&self) -> usize {
-        self.undelivered + self.pending.len()
+        self.undelivered
     }
 
     /// An error if the room cannot go on.
@@ -120,6 +120,15 @@ impl<'a> Conversation<'a> {
     /// Something that was to be said will not be.
     pub fn give_up(&mut self, texts: usize) {
         self.undelivered += texts;
+    }
+
+    /// Nobody waits any longer for word that texts have come.
+    pub fn finish(&mut self) -> Vec<Entry> {
+        let mut waiting: BTreeMap<PeerId, Vec<u64>> = BTreeMap::new();
+        for (number, (id, _)) in &self.pending {
+            waiting.entry(*id).or_default().push(*number);
+        }
+        waiting.into_iter().map(|(id, numbers)| self.lose(id, UNKNOWN, &numbers)).collect()
     }
 
     /// Takes note of how everybody is reached now.
@@ -225,12 +234,13 @@ impl<'a> Conversation<'a> {
             Departure::Goodbye => "said goodbye".into(),
             Departure::TimedOut => "was silent for too long".into(),
             Departure::Unreachable => "cannot be reached any more".into(),
+            Departure::WeLeft => "we leave".into(),
             Departure::WrongKey(key) => format!("holds a key that is not pinned, {}", key.fingerprint()),
         };
         let note = Entry::Note(format!("{label} left: {reason}"));
         let lost: Vec<_> =
             numbers.iter().copied().filter(|number| self.pending.contains_key(number)).collect();
-        let lost = (!lost.is_empty()).then(|| self.lose(member.id, "not known to have reached", &lost));
+        let lost = (!lost.is_empty()).then(|| self.lose(member.id, UNKNOWN, &lost));
         self.people.remove(member.id);
         [Some(note), lost].into_iter().flatten().collect()
     }
@@ -307,6 +317,9 @@ impl<'a> Conversation<'a> {
         lines.into_iter().map(Entry::Note).collect()
     }
 }
+
+/// What is said of texts that nobody has confirmed.
+const UNKNOWN: &str = "not known to have reached";
 
 /// What was typed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use holepunch::PeerId;
 
 use super::Happening;
+use super::clean::shortened;
 use super::conversation::{Conversation, Entry, Typed, too_long, understand};
 use super::format::MAX_TEXT;
 
@@ -118,14 +119,12 @@ pub fn run(
         show(&entries, colours)?;
         show(&outbox.flush(&mut conversation), colours)?;
     }
-    conversation.give_up(outbox.texts.len());
-    let undelivered = conversation.count_undelivered();
-    if undelivered > 0 {
-        let count =
-            if undelivered == 1 { "one message is".into() } else { format!("{undelivered} messages are") };
-        show(&[Entry::Warning(format!("{count} not known to have come"))], colours)?;
-    }
-    Ok(undelivered)
+    let unsaid: Vec<_> =
+        outbox.texts.iter().map(|text| Entry::Warning(format!("not sent: “{}”", shortened(text)))).collect();
+    conversation.give_up(unsaid.len());
+    show(&unsaid, colours)?;
+    show(&conversation.finish(), colours)?;
+    Ok(conversation.count_undelivered())
 }
 
 fn receive(happenings: &Receiver<Happening>, pause: Duration) -> Option<Happening> {
@@ -169,7 +168,8 @@ fn next_line(input: &mut impl BufRead) -> io::Result<Happening> {
     Ok(Happening::Line(String::from_utf8_lossy(text).into_owned()))
 }
 
-fn show(entries: &[Entry], colours: bool) -> io::Result<()> {
+/// Prints entries.
+pub fn show(entries: &[Entry], colours: bool) -> io::Result<()> {
     let mut output = io::stdout().lock();
     for entry in entries {
         let (colour, line) = match entry {

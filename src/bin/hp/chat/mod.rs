@@ -132,7 +132,7 @@ fn talk(settings: &Settings) -> Result<usize, (u8, String)> {
     let warnings = settings.warnings().into_iter().map(Entry::Warning).collect();
     let result = if on_screen {
         let peers = || room.peers();
-        screen::run(conversation, &happenings, sender, &peers, warnings, colours).map(|()| 0)
+        screen::run(conversation, &happenings, sender, &peers, warnings, colours)
     } else {
         lines::run(conversation, &happenings, sender, warnings, colours)
     };

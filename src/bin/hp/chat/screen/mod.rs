@@ -17,8 +17,8 @@ use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModif
 use self::prompt::Prompt;
 use self::scrollback::Scrollback;
 use self::terminal::Screen;
-use super::Happening;
 use super::conversation::{Conversation, Entry, Typed, understand};
+use super::{Happening, lines};
 
 /// How often round-trip times are looked at.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -34,7 +34,7 @@ struct Chat<'a> {
     ended: bool,
 }
 
-/// Talks until told to stop.
+/// Talks until told to stop. Returns how much was not delivered.
 pub fn run(
     conversation: Conversation<'_>,
     happenings: &Receiver<Happening>,
@@ -42,7 +42,7 @@ pub fn run(
     peers: &dyn Fn() -> Vec<RoomPeer>,
     warnings: Vec<Entry>,
     colours: bool,
-) -> io::Result<()> {
+) -> io::Result<usize> {
     let mut chat = Chat::new(conversation, colours);
     warnings.into_iter().for_each(|warning| chat.scrollback.push(warning));
     let mut screen = Screen::open(colours)?;
@@ -60,7 +60,12 @@ pub fn run(
         chat.conversation.check()?;
         chat.conversation.refresh(peers());
     }
-    Ok(())
+    drop(screen);
+    let undelivered = chat.conversation.finish();
+    if !undelivered.is_empty() {
+        lines::show(&undelivered, colours)?;
+    }
+    Ok(chat.conversation.count_undelivered())
 }
 
 /// Passes on what is typed until the terminal is gone or nobody listens.
