@@ -42,8 +42,9 @@ class Chat(unittest.TestCase):
 
     def chat(self, pane: Pane, name: str, *flags: str) -> None:
         """Has a pane run a chat, between words that show how it began and ended."""
-        pane.type("echo BEFORE")
-        pane.wait("no shell", lambda screen: "\nBEFORE" in screen)
+        # As it is typed it does not read like what comes out.
+        pane.type('echo BEF""ORE')
+        pane.wait_for("BEFORE")
         words = [str(_BIN / "hp"), "chat", "--server", self.server, "--room", "den", "--name", name, *flags]
         pane.type(f"sh -c 'echo $$ >{name}.pid; exec {' '.join(words)}'; echo ENDED $?")
 
@@ -59,8 +60,8 @@ class Chat(unittest.TestCase):
         screen = pane.wait_for(f"ENDED {status}", "BEFORE")
         self.assertNotIn("den ·", screen)
         self.assertEqual([pane.ask(what) for what in ("alternate_on", "cursor_flag")], ["0", "1"])
-        pane.type("stty -a; echo STTY")
-        modes = pane.wait("no stty", lambda screen: "\nSTTY" in screen)
+        pane.type('stty -a; echo ST""TY')
+        modes = pane.wait_for("STTY")
         for mode in ("icanon", "echo", "isig", "icrnl", "opost"):
             self.assertRegex(modes, rf"(?<![-\w]){mode}\b")
 
@@ -103,6 +104,11 @@ class Chat(unittest.TestCase):
             if width > 40 and height > 2:
                 self.left.wait_for(f"at {width} by {height}")
         self.left.wait_for("at 4 by 1", "den · 2 here")
+        # Keys that come together with a new size are not lost.
+        for number in range(20):
+            self.terminals.resize(120 + number % 2, 30)
+            self.right.type(f"step {number}.")
+            self.left.wait_for(f"<bob> step {number}.")
         self.left.press("C-d")
         self.assert_restored(self.left)
 
