@@ -113,20 +113,26 @@ func (c *Client) give(socket *net.UDPConn) error {
 		return invalid(op, "there is no socket")
 	}
 	var fd uintptr
-	var errno syscall.Errno
-	if err := raw.Control(func(own uintptr) {
-		fd, _, errno = syscall.Syscall(syscall.SYS_FCNTL, own, syscall.F_DUPFD_CLOEXEC, 0)
-	}); err != nil {
+	var failed error
+	if err := raw.Control(func(own uintptr) { fd, failed = duplicate(op, own) }); err != nil {
 		return &Error{Op: op, Err: ErrClosed}
 	}
-	if errno != 0 {
-		return &Error{Op: op, Err: ErrSocket, Errno: errno, message: errno.Error()}
+	if failed != nil {
+		return failed
 	}
 	if err := c.native.giveSocket(int(fd)); err != nil {
 		return err
 	}
 	c.given, c.taken = socket, nil
 	return nil
+}
+
+func duplicate(op string, fd uintptr) (uintptr, error) {
+	fd, _, errno := syscall.Syscall(syscall.SYS_FCNTL, fd, syscall.F_DUPFD_CLOEXEC, 0)
+	if errno != 0 {
+		return 0, &Error{Op: op, Err: ErrSocket, Errno: errno, message: errno.Error()}
+	}
+	return fd, nil
 }
 
 // isOpen tells whether a socket was not closed: the library's duplicate of it
@@ -241,15 +247,8 @@ func (c *Client) cancel(ctx context.Context, done <-chan struct{}) {
 
 // begin waits for this call's turn.
 func (c *Client) begin(ctx context.Context, op string) error {
-	if err := ctx.Err(); err != nil {
-		return contextError(op, err)
-	}
-	select {
-	case c.turn <- struct{}{}:
-	case <-c.closed:
-		return &Error{Op: op, Err: ErrClosed}
-	case <-ctx.Done():
-		return contextError(op, ctx.Err())
+	if err := await(ctx, op, c.turn, c.closed); err != nil {
+		return err
 	}
 	select {
 	case <-c.closed:

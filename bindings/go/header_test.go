@@ -31,7 +31,7 @@ func readFile(t *testing.T, path string) []byte {
 // nativeText returns the files that know C.
 func nativeText(t *testing.T) string {
 	t.Helper()
-	return string(readFile(t, "native.go")) + string(readFile(t, "native_server.go"))
+	return string(readFile(t, "native.go")) + string(readFile(t, "native_server.go")) + string(readFile(t, "native_session.go"))
 }
 
 // unused are the functions that Go programs have no need of, and why.
@@ -120,6 +120,19 @@ var constants = map[string]int{
 	"HP_REFUSAL_UNKNOWN_PEER":   int(holepunch.RefusalUnknownPeer),
 	"HP_REFUSAL_FULL":           int(holepunch.RefusalFull),
 
+	"HP_KEY_LEN":                       len(holepunch.Key{}),
+	"HP_SESSION_MAX_PEERS":             holepunch.MaxSessionPeers,
+	"HP_SESSION_MAX_MESSAGE_LEN":       holepunch.MaxMessageLen,
+	"HP_SESSION_MAX_PLAIN_MESSAGE_LEN": holepunch.MaxPlainMessageLen,
+	"HP_LEFT_GOODBYE":                  int(holepunch.LeftGoodbye),
+	"HP_LEFT_TIMED_OUT":                int(holepunch.LeftTimedOut),
+	"HP_LEFT_UNREACHABLE":              int(holepunch.LeftUnreachable),
+	"HP_LEFT_WRONG_KEY":                int(holepunch.LeftWrongKey),
+	"HP_REFUSED_SESSION_FULL":          int(holepunch.RefusedSessionFull),
+	"HP_REFUSED_SERVER_FULL":           int(holepunch.RefusedServerFull),
+	"HP_REFUSED_DIALECT":               int(holepunch.RefusedDialect),
+	"HP_REFUSED_OTHER":                 int(holepunch.RefusedOther),
+
 	"HP_MAPPING_NONE":                         int(holepunch.MappingNone),
 	"HP_MAPPING_ENDPOINT_INDEPENDENT":         int(holepunch.MappingEndpointIndependent),
 	"HP_MAPPING_ADDRESS_DEPENDENT":            int(holepunch.MappingAddressDependent),
@@ -138,7 +151,7 @@ var constants = map[string]int{
 }
 
 // families are of constants that a later header may have more of.
-var families = regexp.MustCompile(`(?m)^#define (HP_(?:PATHS?|DIALECT|LOG|TECHNIQUES?|CAUSE|REFUSAL|MAPPING|FILTERING|ALLOCATION|HAIRPIN|PORT_MAPPING)_\w+) \d+$`)
+var families = regexp.MustCompile(`(?m)^#define (HP_(?:PATHS?|DIALECT|LOG|TECHNIQUES?|CAUSE|REFUSAL|MAPPING|FILTERING|ALLOCATION|HAIRPIN|PORT_MAPPING|LEFT|REFUSED)_\w+) \d+$`)
 
 func TestConstantsAreTheHeaders(t *testing.T) {
 	for name, number := range constants {
@@ -174,6 +187,19 @@ func TestEveryStatusHasAReason(t *testing.T) {
 	for _, status := range statuses {
 		if name := status[1]; name != "HP_STATUS_OK" && !strings.Contains(native, "C."+name+":") {
 			t.Errorf("%s has no reason", name)
+		}
+	}
+}
+
+func TestEveryEventOfTheHeaderIsKnown(t *testing.T) {
+	native := nativeText(t)
+	events := regexp.MustCompile(`(?m)^#define (HP_EVENT_\w+) \d+$`).FindAllStringSubmatch(string(readFile(t, "holepunch.h")), -1)
+	if len(events) < 13 {
+		t.Errorf("there are %d only", len(events))
+	}
+	for _, event := range events {
+		if !strings.Contains(native, "case C."+event[1]+":") {
+			t.Errorf("%s has no type", event[1])
 		}
 	}
 }

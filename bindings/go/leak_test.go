@@ -204,3 +204,78 @@ func TestRunningCallKeepsItsClient(t *testing.T) {
 		wantError(t, receive(t, calls), holepunch.ErrCanceled)
 	}
 }
+
+func TestSessionsLeaveNothingBehind(t *testing.T) {
+	server := startDefaultServer(t)
+	leaky(t, func() {
+		for i := 0; i < 10; i++ {
+			id := newID()
+			a, b := join(t, server, id), join(t, server, id)
+			events := b.Events()
+			waitFor(t, a, anyOf[holepunch.Connected])
+			ctx, cancel := context.WithCancel(bounded(t))
+			call := waiting(ctx, a)
+			cancel()
+			receive(t, call)
+			a.Close()
+			b.Close()
+			for range events {
+				// Its goroutine ends with it.
+			}
+			client := newClient(t, server)
+			if _, err := client.Join(bounded(t), nil); err == nil {
+				t.Fatal("joined without an ID")
+			}
+			client.Close()
+		}
+	})
+}
+
+// Each session has one thread, the library's own: who waits for events needs
+// none.
+func TestWaitingForEventsNeedsNoThread(t *testing.T) {
+	server := startDefaultServer(t)
+	const many = 50
+	before := countThreads(t)
+	var calls []<-chan outcome
+	for i := 0; i < many; i++ {
+		session := join(t, server, newID())
+		waitFor(t, session, anyOf[holepunch.Registered])
+		calls = append(calls, waiting(context.Background(), session))
+		defer func(call <-chan outcome) { receive(t, call) }(calls[i])
+		defer session.Close()
+	}
+	time.Sleep(20 * time.Millisecond)
+	if now := countThreads(t); now > before+many+10 {
+		t.Errorf("%d threads became %d with %d sessions", before, now, many)
+	}
+}
+
+func TestForgottenSessionsAreCollected(t *testing.T) {
+	server := startDefaultServer(t)
+	runtime.GC()
+	before := countFDs(t)
+	func() {
+		var forgotten []*holepunch.Session
+		for i := 0; i < 10; i++ {
+			client, err := holepunch.NewClient(server)
+			if err != nil {
+				t.Fatal(err)
+			}
+			session, err := client.Join(bounded(t), newID())
+			if err != nil {
+				t.Fatal(err)
+			}
+			waitFor(t, session, anyOf[holepunch.Registered])
+			forgotten = append(forgotten, session)
+		}
+		if now := countFDs(t); now < before+50 {
+			t.Fatalf("%d descriptors became %d only: little is there to be collected", before, now)
+		}
+		runtime.KeepAlive(forgotten)
+	}()
+	eventually(t, "descriptors return to "+strconv.Itoa(before), func() bool {
+		runtime.GC()
+		return countFDs(t) <= before
+	})
+}

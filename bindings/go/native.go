@@ -30,8 +30,8 @@ import (
 	"unsafe"
 )
 
-// This file and native_server.go are the only ones that know C. What they give
-// to the others are the package's own types.
+// This file, native_server.go and native_session.go are the only ones that know
+// C. What they give to the others are the package's own types.
 
 var reasons = map[C.hp_status]error{
 	C.HP_STATUS_INVALID_ARGUMENT:   ErrInvalidArgument,
@@ -328,9 +328,10 @@ func (n nativeClient) peers() []Peer {
 		if C.hp_peer_get(n.p, C.uint32_t(i), &native) != C.HP_STATUS_OK {
 			break
 		}
-		peer := Peer{
+		peers = append(peers, Peer{
 			Addr:          fromNative(&native.endpoint),
 			Path:          Path(native.path),
+			RTT:           roundTrip(native.rtt_us),
 			Connected:     native.connected != 0,
 			Authenticated: native.authenticated != 0,
 			Cause:         Cause(C.hp_peer_cause(n.p, C.uint32_t(i))),
@@ -338,17 +339,20 @@ func (n nativeClient) peers() []Peer {
 			Guesses:       int(native.guesses),
 			RelayRefused:  Refusal(native.relay_refused),
 			socket:        uint32(native.socket),
-		}
-		switch native.rtt_us {
-		case C.HP_RTT_UNKNOWN:
-		case 0: // measured, and not to be taken for unknown
-			peer.RTT = time.Microsecond
-		default:
-			peer.RTT = time.Duration(native.rtt_us) * time.Microsecond
-		}
-		peers = append(peers, peer)
+		})
 	}
 	return peers
+}
+
+// roundTrip is 0 for what is not known.
+func roundTrip(us C.uint32_t) time.Duration {
+	switch us {
+	case C.HP_RTT_UNKNOWN:
+		return 0
+	case 0: // measured, and not to be taken for unknown
+		return time.Microsecond
+	}
+	return time.Duration(us) * time.Microsecond
 }
 
 func (n nativeClient) attempts(peer C.uint32_t) []Attempt {

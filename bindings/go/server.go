@@ -6,7 +6,6 @@ import (
 	"context"
 	"net/netip"
 	"runtime"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -114,12 +113,8 @@ type ServerCounters struct {
 type Server struct {
 	native nativeServer
 	addr   netip.AddrPort
-	closed chan struct{}
-	once   sync.Once
+	life   life
 	served atomic.Bool
-
-	// mu is held for reading while native is used.
-	mu sync.RWMutex
 }
 
 // NewServer makes a server and binds its address. Clients wait until
@@ -129,7 +124,7 @@ func NewServer(config ServerConfig) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{native: native, addr: native.addr(), closed: make(chan struct{})}
+	s := &Server{native: native, addr: native.addr(), life: life{closed: make(chan struct{})}}
 	runtime.SetFinalizer(s, (*Server).Close)
 	return s, nil
 }
@@ -142,10 +137,10 @@ func (s *Server) Addr() netip.AddrPort { return s.addr }
 // the context's end one that is the context's. A server serves once.
 func (s *Server) Serve(ctx context.Context) error {
 	const op = "serve"
-	if err := s.enter(op); err != nil {
+	if err := s.life.enter(op); err != nil {
 		return err
 	}
-	defer s.leave()
+	defer s.life.leave()
 	if s.served.Swap(true) {
 		return &Error{Op: op, Err: ErrUnsupported, message: "the server serves or has served already"}
 	}
@@ -170,78 +165,46 @@ func (s *Server) Serve(ctx context.Context) error {
 // SetPlainExpiry changes [ServerConfig.PlainExpiry], for present clients, too.
 // Here 0 forgets them at once.
 func (s *Server) SetPlainExpiry(expiry time.Duration) error {
-	if err := s.enter("set the expiry"); err != nil {
+	if err := s.life.enter("set the expiry"); err != nil {
 		return err
 	}
-	defer s.leave()
+	defer s.life.leave()
 	return s.native.setPlainExpiry(expiry)
 }
 
 // SetMaxPlainIDLen changes [ServerConfig.MaxPlainIDLen], 1 to 1024 bytes.
 func (s *Server) SetMaxPlainIDLen(length int) error {
-	if err := s.enter("set a limit"); err != nil {
+	if err := s.life.enter("set a limit"); err != nil {
 		return err
 	}
-	defer s.leave()
+	defer s.life.leave()
 	return s.native.setMaxPlainIDLen(length)
 }
 
 // Endpoints returns the addresses of all clients that are registered now, in no
 // order.
 func (s *Server) Endpoints() []netip.AddrPort {
-	if s.enter("list endpoints") != nil {
+	if s.life.enter("list endpoints") != nil {
 		return nil
 	}
-	defer s.leave()
+	defer s.life.leave()
 	return s.native.endpoints()
 }
 
 // Counters returns what the server has counted; all 0 after Close.
 func (s *Server) Counters() ServerCounters {
-	if s.enter("read the counters") != nil {
+	if s.life.enter("read the counters") != nil {
 		return ServerCounters{}
 	}
-	defer s.leave()
+	defer s.life.leave()
 	return s.native.counters()
 }
 
 // Close ends Serve, waits for it and frees the address. It always returns nil.
 func (s *Server) Close() error {
-	s.once.Do(func() {
-		close(s.closed)
-		s.stop()
-		s.mu.Lock()
-		defer s.mu.Unlock()
+	s.life.end(s.native.stop, func() {
 		s.native.free()
-		s.native = nativeServer{}
 		runtime.SetFinalizer(s, nil)
 	})
 	return nil
-}
-
-// stop ends a Serve that is running.
-func (s *Server) stop() {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	s.native.stop()
-}
-
-// enter keeps the server from being freed until leave.
-func (s *Server) enter(op string) error {
-	select {
-	case <-s.closed:
-		return &Error{Op: op, Err: ErrClosed}
-	default:
-	}
-	s.mu.RLock()
-	if s.native == (nativeServer{}) {
-		s.mu.RUnlock()
-		return &Error{Op: op, Err: ErrClosed}
-	}
-	return nil
-}
-
-func (s *Server) leave() {
-	s.mu.RUnlock()
-	runtime.KeepAlive(s)
 }
