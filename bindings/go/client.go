@@ -290,7 +290,7 @@ func (c *Client) use(op string, work func() error) error {
 func (c *Client) TakeUDPConn(peer Peer) (*net.UDPConn, error) {
 	var socket *net.UDPConn
 	err := c.use("take a socket", func() (err error) {
-		if err := c.check(peer); err != nil {
+		if err := c.check("use a socket", peer); err != nil {
 			return err
 		}
 		if socket = c.taken[peer.socket]; socket != nil {
@@ -316,10 +316,11 @@ func (c *Client) TakeUDPConn(peer Peer) (*net.UDPConn, error) {
 	return socket, err
 }
 
-// check tells if a peer is not of the last call, whose sockets are others.
-func (c *Client) check(peer Peer) error {
+// check tells if a peer is not of the last call, whose sockets and keys are
+// others.
+func (c *Client) check(op string, peer Peer) error {
 	if peer.call != c.calls || peer.call == 0 {
-		return &Error{Op: "use a socket", Err: ErrNotFound, message: "the peer is not of the last call"}
+		return &Error{Op: op, Err: ErrNotFound, message: "the peer is not of the last call"}
 	}
 	return nil
 }
@@ -348,7 +349,7 @@ func (c *Client) take(index uint32) (*net.UDPConn, error) {
 // client's. f must not use the client.
 func (c *Client) Control(peer Peer, f func(fd uintptr)) error {
 	return c.use("use a socket", func() error {
-		if err := c.check(peer); err != nil {
+		if err := c.check("use a socket", peer); err != nil {
 			return err
 		}
 		fd, err := c.native.lendSocket(peer.socket)
@@ -357,6 +358,22 @@ func (c *Client) Control(peer Peer, f func(fd uintptr)) error {
 		}
 		return err
 	})
+}
+
+// ExportKey returns a key for a protocol that is run over the hole to a peer, such
+// as TLS: the same on both sides, another one for each label and after each
+// call, known to nobody else, and forward secret. The peer must be one of the
+// last call's. ErrNotFound says that it is not, or not connected and
+// authenticated: see [Peer.Authenticated].
+func (c *Client) ExportKey(peer Peer, label string) (key [32]byte, err error) {
+	const op = "export a key"
+	err = c.use(op, func() (err error) {
+		if err = c.check(op, peer); err == nil {
+			key, err = c.native.exportKey(op, peer.index, label)
+		}
+		return err
+	})
+	return key, err
 }
 
 // EarlyDatagrams returns what peers' programs sent before the last call had

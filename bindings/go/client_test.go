@@ -378,3 +378,47 @@ func TestCloseEndsACall(t *testing.T) {
 		t.Errorf("Close took %v", took)
 	}
 }
+
+func TestPeersExportKeysThatTheyAloneKnow(t *testing.T) {
+	server := startDefaultServer(t)
+	clients := []*holepunch.Client{newClient(t, server), newClient(t, server), newClient(t, server)}
+	seen := make(map[[32]byte]int)
+	for _, label := range []string{"one", "other", ""} {
+		peers := meet(t, clients...)
+		for i, client := range clients {
+			for _, peer := range peers[i] {
+				key, err := client.ExportKey(peer, label)
+				if err != nil {
+					t.Fatal(err)
+				}
+				seen[key]++
+			}
+		}
+		for i, client := range clients {
+			_, err := client.ExportKey(holepunch.Peer{}, label)
+			wantError(t, err, holepunch.ErrNotFound)
+			defer func(client *holepunch.Client, old holepunch.Peer) {
+				_, err := client.ExportKey(old, "label")
+				wantError(t, err, holepunch.ErrNotFound)
+			}(client, peers[i][0])
+		}
+	}
+	if len(seen) != 9 || seen[[32]byte{}] != 0 {
+		t.Errorf("%d keys for three calls of three pairs", len(seen))
+	}
+	for key, sides := range seen {
+		if sides != 2 {
+			t.Errorf("%d sides have %x", sides, key)
+		}
+	}
+	meet(t, clients...) // The peers above are not of the last call.
+}
+
+func TestPlainPeersHaveNoKey(t *testing.T) {
+	server := startDefaultServer(t)
+	a, b := newClient(t, server, holepunch.WithDialect(holepunch.Plain)), newClient(t, server)
+	for i, peers := range meet(t, a, b) {
+		_, err := []*holepunch.Client{a, b}[i].ExportKey(peers[0], "label")
+		wantError(t, err, holepunch.ErrNotFound)
+	}
+}

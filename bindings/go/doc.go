@@ -32,6 +32,29 @@
 // Programs that read a bare socket drop datagrams for which [IsControlPacket]
 // holds, and look at [Client.EarlyDatagrams] first.
 //
+// # Sessions
+//
+// A [Session] is everybody who shares an ID, for as long as one stays. Members
+// come, go and move; each message comes once and in order, or the sender is told
+// who has not got it; and all that is said is encrypted from end to end:
+//
+//	session, err := client.Join(ctx, id)
+//	...
+//	defer session.Close()
+//	for event := range session.All(ctx) { // Go 1.23; before, session.NextEvent(ctx)
+//		switch e := event.(type) {
+//		case holepunch.Connected:
+//			session.Send(e.Peer, []byte("welcome"))
+//		case holepunch.Message:
+//			fmt.Printf("%v: %s\n", e.Peer, e.Data)
+//		case holepunch.Left:
+//			fmt.Println(e.Peer, e.Reason, e.Undelivered)
+//		}
+//	}
+//
+// Members are known again by their [Key], the public part of an [Identity]:
+// people compare its [Key.Fingerprint], programs pass it to [WithPinnedKeys].
+//
 // # Peers that are not reached
 //
 // The [Error] of a call that timed out carries the peers it has found, with
@@ -59,6 +82,8 @@
 // An ID from [NewSessionID] is a secret that not even the server learns. The
 // plain dialect of the existing Go hole-punching tools, which the default
 // [Auto] falls back to, proves nothing: see [Peer.Authenticated] and [Native].
+// For a protocol of your own over a hole, [Client.ExportKey] and
+// [Session.ExportKey] give keys that both sides alone know.
 //
 // # Linking
 //

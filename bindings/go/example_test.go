@@ -189,6 +189,76 @@ func ExampleClient_Connect() {
 	// Output: 2 2 2
 }
 
+func ExampleClient_Join() {
+	server, stop := serveExample()
+	defer stop()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	id := []byte("an ID that all share")
+
+	member := func(name string, heard chan<- string) {
+		client, err := holepunch.NewClient(server)
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer client.Close()
+		session, err := client.Join(ctx, id)
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer session.Close()
+		// In Go 1.23 and newer: for event := range session.All(ctx) { ... }
+		session.All(ctx)(func(event holepunch.Event) bool {
+			switch e := event.(type) {
+			case holepunch.Connected:
+				session.Send(e.Peer, []byte("hello from "+name))
+			case holepunch.Message:
+				heard <- string(e.Data)
+			}
+			return true
+		})
+	}
+	a, b := make(chan string), make(chan string)
+	go member("a", a)
+	go member("b", b)
+	fmt.Println(<-a)
+	fmt.Println(<-b)
+	// Output:
+	// hello from b
+	// hello from a
+}
+
+func ExampleSession_Events() {
+	server, stop := serveExample()
+	defer stop()
+	client, err := holepunch.NewClient(server)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	session, err := client.Join(context.Background(), []byte("an ID that all share"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer session.Close()
+	select {
+	case event := <-session.Events():
+		fmt.Printf("%T\n", event)
+	case <-time.After(10 * time.Second):
+		fmt.Println("the server is silent")
+	}
+	// Output: holepunch.Registered
+}
+
+func ExampleWithIdentity() {
+	// Bytes that the program keeps; NewIdentity makes them.
+	identity := holepunch.Identity{1, 2, 3}
+	option := holepunch.WithIdentity(identity)
+	_ = option // for Client.Join
+	fmt.Println(len(identity.PublicKey().Fingerprint()))
+	// Output: 39
+}
+
 func ExampleClient_ConnectPeers() {
 	// Addresses may come from anywhere, so that no server is needed.
 	var sockets [2]*net.UDPConn

@@ -128,6 +128,7 @@ var constants = map[string]int{
 	"HP_LEFT_TIMED_OUT":                int(holepunch.LeftTimedOut),
 	"HP_LEFT_UNREACHABLE":              int(holepunch.LeftUnreachable),
 	"HP_LEFT_WRONG_KEY":                int(holepunch.LeftWrongKey),
+	"HP_LEFT_WE_LEFT":                  int(holepunch.LeftWeLeft),
 	"HP_REFUSED_SESSION_FULL":          int(holepunch.RefusedSessionFull),
 	"HP_REFUSED_SERVER_FULL":           int(holepunch.RefusedServerFull),
 	"HP_REFUSED_DIALECT":               int(holepunch.RefusedDialect),

@@ -338,6 +338,7 @@ func (n nativeClient) peers() []Peer {
 			Attempts:      n.attempts(C.uint32_t(i)),
 			Guesses:       int(native.guesses),
 			RelayRefused:  Refusal(native.relay_refused),
+			index:         uint32(i),
 			socket:        uint32(native.socket),
 		})
 	}
@@ -442,6 +443,12 @@ func (n nativeClient) takeSocket(index uint32) (uintptr, error) {
 	var fd C.hp_socket_t
 	status := C.hp_socket_take(n.p, C.uint32_t(index), &fd)
 	return uintptr(fd), failure("take a socket", status, nil)
+}
+
+func (n nativeClient) exportKey(op string, peer uint32, label string) (key [32]byte, err error) {
+	text := []byte(label)
+	status := C.hp_peer_export_key(n.p, C.uint32_t(peer), bytes(text), C.size_t(len(text)), bytes(key[:]))
+	return key, failure(op, status, nil)
 }
 
 func (n nativeClient) early() (Datagram, bool) {

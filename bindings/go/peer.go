@@ -32,8 +32,10 @@ type Peer struct {
 	// asked to, and [RefusalNone] if it was not asked, or agreed.
 	RelayRefused Refusal
 
-	// call numbers the call that found it, and socket that call's sockets.
+	// call numbers the call that found it, index that call's peers, and socket
+	// its sockets.
 	call   uint64
+	index  uint32
 	socket uint32
 }
 

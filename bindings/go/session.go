@@ -99,9 +99,9 @@ func (s *Session) LocalID() PeerID { return s.local }
 func (s *Session) PublicKey() Key { return s.key }
 
 // NextEvent returns the next event, and waits for it until the context is done.
-// Calls wait for each other, and each event is told once. After
-// [Session.Leave] those that are there can still be fetched; then, and after
-// [Session.Close], the error is one that is [net.ErrClosed].
+// Calls wait for each other, and each event is told once. When all that is still
+// there after [Session.Leave] has been fetched, and after [Session.Close], the
+// error is one that is [net.ErrClosed].
 func (s *Session) NextEvent(ctx context.Context) (Event, error) {
 	const op = "wait for an event"
 	if err := await(ctx, op, s.turn, s.life.closed); err != nil {
@@ -255,8 +255,9 @@ func (s *Session) Counters() SessionCounters {
 	return s.native.counters()
 }
 
-// Leave says goodbye to everybody, who are told at once. Events that are there
-// can still be fetched.
+// Leave says goodbye to everybody, who are told at once. What has come can still
+// be fetched, and a [Left] of each member with the messages that it has not got,
+// as far as is known.
 func (s *Session) Leave() {
 	if s.life.enter("leave") == nil {
 		defer s.life.leave()

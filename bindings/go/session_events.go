@@ -95,7 +95,7 @@ type Untaken struct {
 	Number uint64
 }
 
-// Left: a member is gone.
+// Left: a member is gone, or we are.
 type Left struct {
 	Member
 	// Reason is why.
@@ -107,8 +107,9 @@ type Left struct {
 	Undelivered []uint64
 }
 
-// Untold: events were not kept, because nobody asked for those before. Of
-// messages only those of members that are not encrypted are among them.
+// Untold: events were not kept, because nobody asked for those before. Messages
+// are among them only if they are of members that are not encrypted, or beyond
+// 16 MiB of members who have left.
 type Untold struct {
 	// Count is how many.
 	Count uint64
@@ -141,6 +142,8 @@ const (
 	LeftUnreachable
 	// LeftWrongKey: it holds a key that is not allowed; see [WithPinnedKeys].
 	LeftWrongKey
+	// LeftWeLeft: it was we who left the session.
+	LeftWeLeft
 )
 
 // String returns the reason in a word or two, such as "timed out".
@@ -154,6 +157,8 @@ func (r LeftReason) String() string {
 		return "unreachable"
 	case LeftWrongKey:
 		return "wrong key"
+	case LeftWeLeft:
+		return "we left"
 	}
 	return "unknown"
 }

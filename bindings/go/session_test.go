@@ -118,7 +118,16 @@ func TestThreeMeetTalkAndLeave(t *testing.T) {
 	wantError(t, err, holepunch.ErrNotFound)
 	_, err = a.Peer(c.LocalID())
 	wantError(t, err, holepunch.ErrNotFound)
-	c.All(bounded(t))(func(holepunch.Event) bool { return true })
+	told := make(map[holepunch.PeerID]bool)
+	c.All(bounded(t))(func(event holepunch.Event) bool {
+		if left, is := event.(holepunch.Left); is {
+			told[left.Peer] = left.Reason == holepunch.LeftWeLeft
+		}
+		return true
+	})
+	if !told[a.LocalID()] || !told[b.LocalID()] {
+		t.Errorf("who leaves is told of %v", told)
+	}
 	_, err = c.NextEvent(bounded(t))
 	wantError(t, err, holepunch.ErrClosed)
 	_, err = c.SendToAll([]byte("too late"))
@@ -409,4 +418,18 @@ func TestPlainPeersAreMarked(t *testing.T) {
 	}
 	_, err = open.ExportKey(connected.Peer, "label")
 	wantError(t, err, holepunch.ErrNotFound)
+}
+
+func TestReasonsHaveNames(t *testing.T) {
+	names := make(map[string]bool)
+	for reason := holepunch.LeftGoodbye; reason <= holepunch.LeftWeLeft; reason++ {
+		names[reason.String()] = true
+	}
+	for reason := holepunch.RefusedSessionFull; reason <= holepunch.RefusedOther; reason++ {
+		names[reason.String()] = true
+	}
+	unknown := holepunch.LeftReason(0).String()
+	if len(names) != 9 || names[unknown] || unknown != holepunch.RefusedReason(9).String() {
+		t.Errorf("%q, and %q", names, unknown)
+	}
 }
