@@ -42,7 +42,7 @@ if command -v go >/dev/null 2>&1; then
     check "go vet, stand-ins" env -C tests/interop/goplain go vet ./...
     # The binding's C part is compiled against the library, which must be there.
     [ -e build/lib/libholepunch.so ] || check "make build" make --no-print-directory build
-    for module in bindings/go examples/go/chat examples/go/quic benches/go; do
+    for module in bindings/go examples/go/chat examples/go/room examples/go/quic benches/go; do
         if (cd "$module" && timeout 120 go list -m >/dev/null 2>&1); then
             check "go vet, $module" env -C "$module" go vet -tags holepunch_local ./...
         else

@@ -133,6 +133,7 @@ go_parts() {
         skip "Go 1.19 cannot be had: $(tail -n 1 "$log/oldest")"
     fi
     part "Go chat example" count_go 120 env -C examples/go/chat go test -count=1 -v -tags holepunch_local ./...
+    part "Go room example" count_go 120 env -C examples/go/room go test -count=1 -v -tags holepunch_local ./...
     if needs_newer_go examples/go/quic; then
         skip "the QUIC example needs a newer Go"
     else
