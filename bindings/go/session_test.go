@@ -430,6 +430,6 @@ func TestReasonsHaveNames(t *testing.T) {
 	}
 	unknown := holepunch.LeftReason(0).String()
 	if len(names) != 9 || names[unknown] || unknown != holepunch.RefusedReason(9).String() {
-		t.Errorf("%q, and %q", names, unknown)
+		t.Errorf("%v, and %q", names, unknown)
 	}
 }
