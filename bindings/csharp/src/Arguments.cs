@@ -19,6 +19,14 @@ namespace HolePunch
                 throw new ArgumentOutOfRangeException(nameof(count));
         }
 
+        internal static void CheckLength(byte[] bytes, int length, string parameter)
+        {
+            if (bytes == null)
+                throw new ArgumentNullException(parameter);
+            if (bytes.Length != length)
+                throw new ArgumentException("It has " + length + " bytes.", parameter);
+        }
+
         internal static void CheckSessionId(byte[] id)
         {
             if (id == null)

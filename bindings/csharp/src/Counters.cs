@@ -42,6 +42,30 @@ namespace HolePunch
         public ulong OverLimit { get; }
     }
 
+    /// <summary>What a session has dropped.</summary>
+    public sealed class SessionCounters
+    {
+        internal SessionCounters(hp_session_counters native)
+        {
+            Strangers = native.strangers;
+            Forged = native.forged;
+            Replayed = native.replayed;
+            Malformed = native.malformed;
+        }
+
+        /// <summary>Datagrams of nobody who is known here, or that make no sense.</summary>
+        public ulong Strangers { get; }
+
+        /// <summary>Sealed datagrams and handshakes that are not authentic.</summary>
+        public ulong Forged { get; }
+
+        /// <summary>Sealed datagrams that had come before, or are too old to tell.</summary>
+        public ulong Replayed { get; }
+
+        /// <summary>Authentic datagrams without sense.</summary>
+        public ulong Malformed { get; }
+    }
+
     /// <summary>What a server has counted since it was made.</summary>
     public sealed class ServerCounters
     {

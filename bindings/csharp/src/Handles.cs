@@ -36,4 +36,39 @@ namespace HolePunch.Native
             return true;
         }
     }
+
+    /// <summary>Owns an hp_session.</summary>
+    internal sealed class SessionHandle : SafeHandle
+    {
+        internal SessionHandle(IntPtr session) : base(IntPtr.Zero, true)
+        {
+            SetHandle(session);
+        }
+
+        public override bool IsInvalid => handle == IntPtr.Zero;
+
+        protected override bool ReleaseHandle()
+        {
+            NativeMethods.hp_session_free(handle);
+            return true;
+        }
+    }
+
+    /// <summary>The descriptor that is readable while a session has events, which is the session's to close.</summary>
+    internal sealed class EventDescriptor : SafeHandle
+    {
+        internal unsafe EventDescriptor(SessionHandle session) : base((IntPtr)(-1), false)
+        {
+            IntPtr descriptor;
+            Interop.Check(NativeMethods.hp_session_event_fd(session, &descriptor));
+            SetHandle(descriptor);
+        }
+
+        public override bool IsInvalid => handle == (IntPtr)(-1);
+
+        protected override bool ReleaseHandle()
+        {
+            return true;
+        }
+    }
 }

@@ -126,9 +126,7 @@ namespace HolePunch
 
         private unsafe IReadOnlyList<Peer> Meet(NativeCall call, CancellationToken token)
         {
-            taken = new Dictionary<uint, HoleSocket>();
-            early = new List<EarlyDatagram>();
-            calls++;
+            Forget();
             hp_error detail = Interop.Detail();
             hp_status status = Call(call, &detail, token);
             IReadOnlyList<Peer> peers = found = ReadPeers();
@@ -137,6 +135,15 @@ namespace HolePunch
             if (status != hp_status.HP_STATUS_CANCELLED)
                 throw Interop.Failure(status, &detail, peers);
             throw Ended(token);
+        }
+
+        // What the last call has left.
+        private void Forget()
+        {
+            taken = new Dictionary<uint, HoleSocket>();
+            early = new List<EarlyDatagram>();
+            calls++;
+            found = nobody;
         }
 
         private unsafe IReadOnlyList<Peer> ReadPeers()

@@ -21,8 +21,11 @@ namespace HolePunch
         /// <summary>The most peers that one call connects to.</summary>
         public const int MaxPeers = (int)NativeMethods.HP_MAX_PEERS;
 
+        private static readonly Peer[] nobody = new Peer[0];
+
         private readonly ClientHandle handle;
-        private readonly Socket given;
+        // Null once a session has it.
+        private Socket given;
         // Held by whoever uses the handle; the library does not let two threads do so.
         private readonly SemaphoreSlim turn = new SemaphoreSlim(1, 1);
         private readonly CancellationTokenSource closing = new CancellationTokenSource();
@@ -33,7 +36,7 @@ namespace HolePunch
 
         // What the last call has left.
         private int calls;
-        private IReadOnlyList<Peer> found = new Peer[0];
+        private IReadOnlyList<Peer> found = nobody;
         private Dictionary<uint, HoleSocket> taken = new Dictionary<uint, HoleSocket>();
         private List<EarlyDatagram> early = new List<EarlyDatagram>();
 

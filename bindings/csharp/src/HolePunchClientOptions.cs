@@ -43,7 +43,8 @@ namespace HolePunch
 
         /// <summary>
         /// A UDP socket of the caller's, bound and unconnected, that the client uses instead of making its own. It stays
-        /// the caller's to close. As long as a call runs, nobody else may read from it. Not on Windows.
+        /// the caller's to close. As long as a call runs, or a session that was joined with it, nobody else may read from it.
+        /// Not on Windows.
         /// </summary>
         public Socket Socket { get; set; }
     }

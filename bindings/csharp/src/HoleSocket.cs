@@ -270,7 +270,7 @@ namespace HolePunch
         private void ThrowIfClosed()
         {
             if (descriptor.IsClosed)
-                throw Readiness.Closed();
+                throw Readiness.Closed(descriptor);
         }
     }
 }

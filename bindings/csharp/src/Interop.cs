@@ -16,9 +16,21 @@ namespace HolePunch.Native
             int length = 0;
             while (length < capacity && text[length] != 0)
                 length++;
-            byte[] bytes = new byte[length];
-            Marshal.Copy((IntPtr)text, bytes, 0, length);
-            return Encoding.UTF8.GetString(bytes);
+            return Encoding.UTF8.GetString(Bytes(text, length));
+        }
+
+        /// <summary>A copy; the start may be null if there are none.</summary>
+        internal static byte[] Bytes(byte* start, int length)
+        {
+            var bytes = new byte[length];
+            if (length > 0)
+                Marshal.Copy((IntPtr)start, bytes, 0, length);
+            return bytes;
+        }
+
+        internal static string Hexadecimal(byte[] bytes)
+        {
+            return BitConverter.ToString(bytes).Replace("-", "").ToLowerInvariant();
         }
 
         /// <summary>UTF-8 with a NUL at its end; an argument with a NUL inside would be cut there.</summary>
@@ -36,6 +48,14 @@ namespace HolePunch.Native
                 return -1;
             long rest = time.Ticks % TimeSpan.TicksPerMillisecond;
             return time.Ticks / TimeSpan.TicksPerMillisecond + (rest > 0 ? 1 : 0);
+        }
+
+        /// <summary>Null if it is not known.</summary>
+        internal static TimeSpan? RoundTripTime(uint microseconds)
+        {
+            if (microseconds == NativeMethods.HP_RTT_UNKNOWN)
+                return null;
+            return TimeSpan.FromTicks(microseconds * (TimeSpan.TicksPerMillisecond / 1000));
         }
 
         internal static TimeSpan Time(ulong milliseconds)
@@ -65,8 +85,7 @@ namespace HolePunch.Native
         {
             if (address->family == NativeMethods.HP_FAMILY_NONE)
                 return null;
-            byte[] bytes = new byte[address->family == NativeMethods.HP_FAMILY_IPV4 ? 4 : 16];
-            Marshal.Copy((IntPtr)address->ip, bytes, 0, bytes.Length);
+            byte[] bytes = Bytes(address->ip, address->family == NativeMethods.HP_FAMILY_IPV4 ? 4 : 16);
             IPAddress ip = bytes.Length == 4 ? new IPAddress(bytes) : new IPAddress(bytes, address->scope);
             return new IPEndPoint(ip, address->port);
         }

@@ -12,8 +12,7 @@ namespace HolePunch
         {
             EndPoint = Interop.EndPoint(&native->endpoint);
             Path = (PathKind)native->path;
-            if (native->rtt_us != NativeMethods.HP_RTT_UNKNOWN)
-                RoundTripTime = TimeSpan.FromTicks(native->rtt_us * (TimeSpan.TicksPerMillisecond / 1000));
+            RoundTripTime = Interop.RoundTripTime(native->rtt_us);
             Connected = native->connected != 0;
             Authenticated = native->authenticated != 0;
             SocketIndex = native->socket;

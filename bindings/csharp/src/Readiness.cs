@@ -48,7 +48,7 @@ namespace HolePunch.Native
             {
                 // Once it is closed, its number may be somebody else's.
                 if (descriptor.IsClosed)
-                    throw Closed();
+                    throw Closed(descriptor);
                 waiter.Deadline = ms < 0 ? long.MaxValue : clock.ElapsedMilliseconds + ms;
                 waiters.Add(waiter);
                 Wake();
@@ -92,7 +92,7 @@ namespace HolePunch.Native
             lock (gate)
             {
                 if (descriptor.IsClosed)
-                    throw Closed();
+                    throw Closed(descriptor);
                 IntPtr number = descriptor.DangerousGetHandle();
                 descriptor.SetHandleAsInvalid();
                 Abandon(descriptor);
@@ -103,13 +103,13 @@ namespace HolePunch.Native
         private static void Abandon(SafeHandle descriptor)
         {
             foreach (Waiter waiter in waiters.Where(each => each.Descriptor == descriptor))
-                waiter.TrySetException(Closed());
+                waiter.TrySetException(Closed(descriptor));
             waiters.RemoveAll(each => each.Descriptor == descriptor);
         }
 
-        internal static ObjectDisposedException Closed()
+        internal static ObjectDisposedException Closed(SafeHandle descriptor)
         {
-            return new ObjectDisposedException(nameof(HoleSocket));
+            return new ObjectDisposedException(descriptor is EventDescriptor ? nameof(Session) : nameof(HoleSocket));
         }
 
         // With the lock held.

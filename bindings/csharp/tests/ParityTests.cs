@@ -88,7 +88,8 @@ namespace HolePunch.Tests
             string[] names = Regex.Matches(Files.Read("include", "holepunch.h"), @"^typedef struct (hp_\w+) \{",
                 RegexOptions.Multiline).Cast<Match>().Select(match => match.Groups[1].Value).ToArray();
             Check.SameItems(new[] { "hp_addr", "hp_error", "hp_peer", "hp_counters", "hp_attempt", "hp_nat_report",
-                "hp_server_counters", "hp_relay_options" }, names, "structs");
+                "hp_server_counters", "hp_relay_options", "hp_peer_id", "hp_session_event", "hp_session_peer",
+                "hp_session_counters", "hp_session_options" }, names, "structs");
             foreach (string name in names)
             {
                 Type type = Native(name);
@@ -116,6 +117,20 @@ namespace HolePunch.Tests
             HasMembers<NatAllocation>("HP_ALLOCATION_", "Unknown = 0");
             HasMembers<NatHairpin>("HP_HAIRPIN_", "Unknown = 0");
             HasMembers<PortMappingProtocols>("HP_PORT_MAPPING_", "None = 0");
+            HasMembers<Departure>("HP_LEFT_");
+            HasMembers<SessionRefusal>("HP_REFUSED_");
+        }
+
+        [Test]
+        private static void Every_event_has_a_class_and_is_raised()
+        {
+            const string prefix = "HP_EVENT_";
+            var expected = Constants().Where(field => field.Name.StartsWith(prefix))
+                .Select(field => Words(field.Name.Substring(prefix.Length)));
+            Type[] classes = typeof(SessionEvent).GetNestedTypes().Where(type => !type.IsAbstract).ToArray();
+            Check.SameItems(expected, classes.Select(type => type.Name), "classes");
+            var raised = typeof(Session).GetEvents().Select(each => each.EventHandlerType.GetGenericArguments().Single());
+            Check.SameItems(classes, raised, "events");
         }
 
         private static void HasMembers<T>(string prefix, params string[] others)
@@ -147,6 +162,24 @@ namespace HolePunch.Tests
             };
             CheckInC(expected.Select(each => new KeyValuePair<string, string>(
                 "((hp_relay_options)HP_RELAY_OPTIONS_INIT)." + each.Key, Number(each.Value))));
+        }
+
+        [Test]
+        private static void A_session_has_the_same_defaults_in_C()
+        {
+            var options = new SessionOptions();
+            Check.True(options.Identity == null && options.PinnedKeys == null, "there are no keys");
+            var expected = new Dictionary<string, object>
+            {
+                { "plain_peers", options.PlainPeers },
+                { "identity == NULL", true },
+                { "pinned == NULL", true },
+                { "pinned_count", 0 },
+                { "max_unacknowledged", options.MaxUnacknowledged },
+                { "max_unfetched", options.MaxUnfetched },
+            };
+            CheckInC(expected.Select(each => new KeyValuePair<string, string>(
+                "((hp_session_options)HP_SESSION_OPTIONS_INIT)." + each.Key, Number(each.Value))));
         }
 
         /// <summary>Has a C program print what expressions are.</summary>

@@ -80,12 +80,13 @@ namespace HolePunch.Tests
             Check.True(types.Length > 15, types.Length + " types");
             foreach (Type type in types)
             {
-                Check.True(documented.Contains("T:" + type.FullName), type.FullName);
+                string name = type.FullName.Replace('+', '.');
+                Check.True(documented.Contains("T:" + name), name);
                 foreach (var property in type.GetProperties().Where(each => each.DeclaringType == type))
-                    Check.True(documented.Contains("P:" + type.FullName + "." + property.Name), type + "." + property.Name);
+                    Check.True(documented.Contains("P:" + name + "." + property.Name), type + "." + property.Name);
                 foreach (var method in type.GetMethods().Where(each => each.DeclaringType == type && !each.IsSpecialName
                     && !typeof(Delegate).IsAssignableFrom(type)))
-                    Check.True(documented.Contains("M:" + type.FullName + "." + method.Name), type + "." + method.Name);
+                    Check.True(documented.Contains("M:" + name + "." + method.Name), type + "." + method.Name);
             }
         }
 

@@ -1,0 +1,148 @@
+using System;
+using System.Collections.Generic;
+using System.Diagnostics;
+using System.Threading;
+using System.Threading.Tasks;
+using HolePunch.Native;
+
+namespace HolePunch
+{
+    public sealed partial class Session
+    {
+        // Readable while there are events.
+        private readonly EventDescriptor descriptor;
+        // The library lets one thread at a time ask for events.
+        private readonly object asking = new object();
+        private volatile bool ended;
+
+        /// <summary>Whether the session was left, and all that has happened in it was fetched.</summary>
+        public bool HasEnded => ended;
+
+        /// <summary>
+        /// What happens next. Each event is told once, whoever asks. Nothing is fetched before somebody asks for it.
+        /// </summary>
+        /// <param name="timeout">How long to wait for it; null, the default, is for ever.</param>
+        /// <returns>
+        /// The event; null if nothing has happened in that time, or if nothing more will, as <see cref="HasEnded"/> tells.
+        /// </returns>
+        /// <exception cref="ObjectDisposedException">The session is disposed, or was meanwhile.</exception>
+        public SessionEvent NextEvent(TimeSpan? timeout = null)
+        {
+            TimeSpan left = timeout ?? Timeout.InfiniteTimeSpan;
+            Stopwatch waited = Stopwatch.StartNew();
+            SessionEvent next;
+            // Not by way of NextEventAsync, which needs a thread of the pool to go on.
+            while (!TryNext(out next))
+            {
+                if (timeout >= TimeSpan.Zero)
+                    left = timeout.Value > waited.Elapsed ? timeout.Value - waited.Elapsed : TimeSpan.Zero;
+                if (left == TimeSpan.Zero || !WhenReady(left, CancellationToken.None).GetAwaiter().GetResult())
+                    return null;
+            }
+            return next;
+        }
+
+        /// <summary>What happens next, without blocking the thread: see <see cref="NextEvent"/>.</summary>
+        /// <returns>The event; null if nothing more will happen.</returns>
+        /// <exception cref="OperationCanceledException">It was cancelled; nothing is lost.</exception>
+        /// <exception cref="ObjectDisposedException">The session is disposed, or was meanwhile.</exception>
+        public async Task<SessionEvent> NextEventAsync(CancellationToken cancellationToken = default(CancellationToken))
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            SessionEvent next;
+            while (!TryNext(out next))
+                await WhenReady(Timeout.InfiniteTimeSpan, cancellationToken).ConfigureAwait(false);
+            return next;
+        }
+
+        private Task<bool> WhenReady(TimeSpan timeout, CancellationToken token)
+        {
+            return Readiness.WhenReady(descriptor, Unix.POLLIN, timeout, token);
+        }
+
+        // True with null: nothing more will happen.
+        private unsafe bool TryNext(out SessionEvent next)
+        {
+            hp_session_event native = default(hp_session_event);
+            native.struct_size = (uint)sizeof(hp_session_event);
+            lock (asking)
+            {
+                next = null;
+                while (next == null)
+                {
+                    ThrowIfDisposed();
+                    hp_status status = NativeMethods.hp_session_next_event(handle, 0, &native);
+                    if (status == hp_status.HP_STATUS_NOTHING)
+                        return false;
+                    if (status == hp_status.HP_STATUS_CANCELLED)
+                        return ended = true;
+                    Interop.Check(status);
+                    next = SessionEvent.From(&native);
+                }
+                return true;
+            }
+        }
+
+        /// <summary>
+        /// What happens, until the session is left: for a loop of <c>foreach</c>, which blocks the thread until something does.
+        /// </summary>
+        /// <exception cref="ObjectDisposedException">The session is disposed, or was meanwhile.</exception>
+        public IEnumerable<SessionEvent> Events()
+        {
+            SessionEvent next;
+            while ((next = NextEvent()) != null)
+                yield return next;
+        }
+
+#if NETSTANDARD2_1_OR_GREATER || NET5_0_OR_GREATER
+        /// <summary>
+        /// What happens, until the session is left: for a loop of <c>await foreach</c>, which does not block the thread.
+        /// </summary>
+        /// <param name="cancellationToken">
+        /// Ends the loop with an <see cref="OperationCanceledException"/>; nothing is lost.
+        /// </param>
+        /// <exception cref="ObjectDisposedException">The session is disposed, or was meanwhile.</exception>
+        public IAsyncEnumerable<SessionEvent> EventsAsync(CancellationToken cancellationToken = default(CancellationToken))
+        {
+            return new AsyncEvents(this, cancellationToken);
+        }
+
+        // C# 7.2 does not write it by itself.
+        private sealed class AsyncEvents : IAsyncEnumerable<SessionEvent>, IAsyncEnumerator<SessionEvent>
+        {
+            private readonly Session session;
+            private readonly CancellationToken token;
+
+            internal AsyncEvents(Session session, CancellationToken token)
+            {
+                this.session = session;
+                this.token = token;
+            }
+
+            public SessionEvent Current { get; private set; }
+
+            // The loop's token counts if it has one.
+            public IAsyncEnumerator<SessionEvent> GetAsyncEnumerator(CancellationToken cancellationToken)
+            {
+                return new AsyncEvents(session, cancellationToken.CanBeCanceled ? cancellationToken : token);
+            }
+
+            public ValueTask<bool> MoveNextAsync()
+            {
+                return new ValueTask<bool>(MoveNext());
+            }
+
+            private async Task<bool> MoveNext()
+            {
+                Current = await session.NextEventAsync(token).ConfigureAwait(false);
+                return Current != null;
+            }
+
+            public ValueTask DisposeAsync()
+            {
+                return default(ValueTask);
+            }
+        }
+#endif
+    }
+}
