@@ -31,15 +31,38 @@ namespace HolePunch
             TimeSpan left = timeout ?? Timeout.InfiniteTimeSpan;
             Stopwatch waited = Stopwatch.StartNew();
             SessionEvent next;
-            // Not by way of NextEventAsync, which needs a thread of the pool to go on.
+            // Not by way of NextEventAsync, which takes three threads and the time to change between them.
             while (!TryNext(out next))
             {
                 if (timeout >= TimeSpan.Zero)
                     left = timeout.Value > waited.Elapsed ? timeout.Value - waited.Elapsed : TimeSpan.Zero;
-                if (left == TimeSpan.Zero || !WhenReady(left, CancellationToken.None).GetAwaiter().GetResult())
+                if (left == TimeSpan.Zero)
                     return null;
+                WaitUntilReady(left);
             }
             return next;
+        }
+
+        // Or something interrupts it.
+        private void WaitUntilReady(TimeSpan timeout)
+        {
+            bool held = false;
+            try
+            {
+                // The session keeps the descriptor open meanwhile.
+                handle.DangerousAddRef(ref held);
+                var polled = new Unix.PollDescriptor
+                {
+                    Descriptor = (int)descriptor.DangerousGetHandle(),
+                    Events = Unix.POLLIN,
+                };
+                Unix.Poll(new[] { polled }, (int)Math.Min(Interop.Milliseconds(timeout), int.MaxValue));
+            }
+            finally
+            {
+                if (held)
+                    handle.DangerousRelease();
+            }
         }
 
         /// <summary>What happens next, without blocking the thread: see <see cref="NextEvent"/>.</summary>
@@ -51,13 +74,9 @@ namespace HolePunch
             cancellationToken.ThrowIfCancellationRequested();
             SessionEvent next;
             while (!TryNext(out next))
-                await WhenReady(Timeout.InfiniteTimeSpan, cancellationToken).ConfigureAwait(false);
+                await Readiness.WhenReady(descriptor, Unix.POLLIN, Timeout.InfiniteTimeSpan, cancellationToken)
+                    .ConfigureAwait(false);
             return next;
-        }
-
-        private Task<bool> WhenReady(TimeSpan timeout, CancellationToken token)
-        {
-            return Readiness.WhenReady(descriptor, Unix.POLLIN, timeout, token);
         }
 
         // True with null: nothing more will happen.

@@ -28,6 +28,7 @@ namespace HolePunch
         public const int MaxPlainMessageLength = NativeMethods.HP_SESSION_MAX_PLAIN_MESSAGE_LEN;
 
         private readonly SessionHandle handle;
+        private int disposed;
 
         internal unsafe Session(SessionHandle handle)
         {
@@ -220,7 +221,11 @@ namespace HolePunch
         /// </summary>
         public void Dispose()
         {
+            if (Interlocked.Exchange(ref disposed, 1) != 0)
+                return;
             Readiness.Close(descriptor);
+            // Those who wait in NextEvent, and keep the session open, find out.
+            NativeMethods.hp_session_leave(handle);
             handle.Dispose();
         }
 
