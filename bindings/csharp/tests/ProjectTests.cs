@@ -123,7 +123,7 @@ namespace HolePunch.Tests
                     "System.Net.Sockets", "System.Text", "System.Threading", "System.Threading.Tasks", "HolePunch" }
                     .Select(each => "using " + each + ";\n"));
                 File.WriteAllText(source, usings + "public static class Snippet\n{\n"
-                    + "public static HolePunchClient client;\npublic static byte[] id;\npublic static CancellationToken token;\n"
+                    + "public static HolePunchClient client;\npublic static byte[] id;\npublic static PublicKey key;\npublic static CancellationToken token;\n"
                     + "public static async Task Run()\n{\nawait Task.Yield();\n" + snippet + "}\n}\n");
                 using (var compiler = new Program("mcs", "-langversion:7.2", "-target:library",
                     "-r:" + Program.Beside("HolePunch.dll"), "-out:" + directory.At("Snippet.dll"), source))
