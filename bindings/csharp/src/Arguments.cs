@@ -37,9 +37,14 @@ namespace HolePunch
 
         internal static byte[] SessionIdBytes(string id)
         {
-            if (id == null)
-                throw new ArgumentNullException(nameof(id));
-            return Encoding.UTF8.GetBytes(id);
+            return Utf8(id, nameof(id));
+        }
+
+        internal static byte[] Utf8(string text, string parameter)
+        {
+            if (text == null)
+                throw new ArgumentNullException(parameter);
+            return Encoding.UTF8.GetBytes(text);
         }
 
         internal static int CheckPeerCount(int count, string parameter)

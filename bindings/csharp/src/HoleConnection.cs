@@ -12,10 +12,15 @@ namespace HolePunch
     /// </summary>
     public sealed class HoleConnection : IDisposable
     {
-        private HoleConnection(Peer peer, HoleSocket socket)
+        // It knows the keys.
+        private readonly HolePunchClient client;
+
+        private HoleConnection(HolePunchClient client, Peer peer)
         {
+            this.client = client;
             Peer = peer;
-            Socket = socket;
+            Socket = client.TakeSocket(peer);
+            Socket.KeepOnly(peer.EndPoint);
         }
 
         /// <summary>
@@ -31,8 +36,16 @@ namespace HolePunch
         public static HoleConnection Connect(string server, byte[] id, HolePunchClientOptions options = null,
             CancellationToken cancellationToken = default(CancellationToken))
         {
-            using (var client = new HolePunchClient(server, options))
-                return Take(client, client.Connect(id, 1, cancellationToken)[0]);
+            var client = new HolePunchClient(server, options);
+            try
+            {
+                return new HoleConnection(client, client.Connect(id, 1, cancellationToken)[0]);
+            }
+            catch
+            {
+                client.Dispose();
+                throw;
+            }
         }
 
         /// <summary>
@@ -52,8 +65,17 @@ namespace HolePunch
         public static async Task<HoleConnection> ConnectAsync(string server, byte[] id, HolePunchClientOptions options = null,
             CancellationToken cancellationToken = default(CancellationToken))
         {
-            using (var client = new HolePunchClient(server, options))
-                return Take(client, (await client.ConnectAsync(id, 1, cancellationToken).ConfigureAwait(false))[0]);
+            var client = new HolePunchClient(server, options);
+            try
+            {
+                var peers = await client.ConnectAsync(id, 1, cancellationToken).ConfigureAwait(false);
+                return new HoleConnection(client, peers[0]);
+            }
+            catch
+            {
+                client.Dispose();
+                throw;
+            }
         }
 
         /// <summary>
@@ -64,13 +86,6 @@ namespace HolePunch
             CancellationToken cancellationToken = default(CancellationToken))
         {
             return ConnectAsync(server, Arguments.SessionIdBytes(id), options, cancellationToken);
-        }
-
-        private static HoleConnection Take(HolePunchClient client, Peer peer)
-        {
-            HoleSocket socket = client.TakeSocket(peer);
-            socket.KeepOnly(peer.EndPoint);
-            return new HoleConnection(peer, socket);
         }
 
         /// <summary>What is known of the other side.</summary>
@@ -91,6 +106,24 @@ namespace HolePunch
 
         /// <summary>The peer's address.</summary>
         public IPEndPoint RemoteEndPoint => Peer.EndPoint;
+
+        /// <summary>
+        /// A key for a protocol of one's own over the connection, 32 bytes: see
+        /// <see cref="HolePunchClient.ExportKey(Peer, byte[])"/>.
+        /// </summary>
+        public byte[] ExportKey(byte[] label)
+        {
+            return client.ExportKey(Peer, label);
+        }
+
+        /// <summary>
+        /// A key for a protocol of one's own over the connection, whose label is taken as UTF-8: see
+        /// <see cref="HolePunchClient.ExportKey(Peer, byte[])"/>.
+        /// </summary>
+        public byte[] ExportKey(string label)
+        {
+            return client.ExportKey(Peer, label);
+        }
 
         /// <summary>Sends one datagram to the peer.</summary>
         public void Send(byte[] datagram)
@@ -138,6 +171,7 @@ namespace HolePunch
         public void Dispose()
         {
             Socket.Dispose();
+            client.Dispose();
         }
     }
 }

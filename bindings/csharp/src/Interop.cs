@@ -90,6 +90,19 @@ namespace HolePunch.Native
             return new IPEndPoint(ip, address->port);
         }
 
+        internal delegate hp_status KeyExport(byte* label, UIntPtr length, byte* key);
+
+        /// <summary>The key for a label.</summary>
+        internal static byte[] ExportKey(byte[] label, KeyExport export)
+        {
+            if (label == null)
+                throw new ArgumentNullException(nameof(label));
+            var key = new byte[NativeMethods.HP_KEY_LEN];
+            fixed (byte* start = label, into = key)
+                Check(export(start, (UIntPtr)label.Length, into));
+            return key;
+        }
+
         internal static hp_error Detail()
         {
             hp_error detail = default(hp_error);

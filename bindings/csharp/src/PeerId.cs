@@ -32,7 +32,7 @@ namespace HolePunch
         {
             get
             {
-                hp_peer_id native;
+                hp_peer_id native = default(hp_peer_id);
                 ((ulong*)native.bytes)[0] = first;
                 ((ulong*)native.bytes)[1] = second;
                 return native;

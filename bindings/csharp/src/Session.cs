@@ -1,6 +1,5 @@
 using System;
 using System.Collections.Generic;
-using System.Text;
 using System.Threading;
 using System.Threading.Tasks;
 using HolePunch.Native;
@@ -172,14 +171,11 @@ namespace HolePunch
         /// </exception>
         public unsafe byte[] ExportKey(PeerId peer, byte[] label)
         {
-            if (label == null)
-                throw new ArgumentNullException(nameof(label));
             ThrowIfDisposed();
             hp_peer_id id = peer.Native;
-            var key = new byte[NativeMethods.HP_KEY_LEN];
-            fixed (byte* start = label, into = key)
-                Interop.Check(NativeMethods.hp_session_export_key(handle, &id, start, (UIntPtr)label.Length, into));
-            return key;
+            hp_peer_id* to = &id;
+            return Interop.ExportKey(label, (start, length, key) =>
+                NativeMethods.hp_session_export_key(handle, to, start, length, key));
         }
 
         /// <summary>
@@ -188,9 +184,7 @@ namespace HolePunch
         /// </summary>
         public byte[] ExportKey(PeerId peer, string label)
         {
-            if (label == null)
-                throw new ArgumentNullException(nameof(label));
-            return ExportKey(peer, Encoding.UTF8.GetBytes(label));
+            return ExportKey(peer, Arguments.Utf8(label, nameof(label)));
         }
 
         /// <summary>What the session has dropped.</summary>
@@ -207,7 +201,8 @@ namespace HolePunch
         }
 
         /// <summary>
-        /// Says goodbye to everybody, who are told at once. What has happened before can still be fetched, and is the last.
+        /// Says goodbye to everybody, who are told at once. What has come can still be fetched, and a
+        /// <see cref="SessionEvent.Left"/> of each peer, with the messages that it has not got; nothing more will happen then.
         /// </summary>
         public void Leave()
         {

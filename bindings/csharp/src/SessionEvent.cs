@@ -225,7 +225,8 @@ namespace HolePunch
         }
 
         /// <summary>
-        /// Events that nobody asked for were not kept; of messages only those of peers that are not encrypted are among them.
+        /// Events that nobody asked for were not kept. Messages are among them only if they are of peers that are not
+        /// encrypted, or beyond 16 MiB of peers who have left.
         /// </summary>
         public sealed class Untold : SessionEvent
         {
@@ -253,6 +254,9 @@ namespace HolePunch
 
         /// <summary>It holds a key that is not among <see cref="SessionOptions.PinnedKeys"/>.</summary>
         WrongKey = NativeMethods.HP_LEFT_WRONG_KEY,
+
+        /// <summary>It was we who left the session.</summary>
+        WeLeft = NativeMethods.HP_LEFT_WE_LEFT,
     }
 
     /// <summary>Why the server does not take us into a session.</summary>

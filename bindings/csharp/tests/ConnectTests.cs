@@ -11,6 +11,30 @@ namespace HolePunch.Tests
     internal static class ConnectTests
     {
         [Test]
+        private static void Peers_of_the_last_call_have_keys_that_nobody_else_knows()
+        {
+            using (var service = new Service())
+            using (Pair pair = service.Meet())
+            {
+                byte[] key = pair.A.ExportKey(pair.ToB, "QUIC");
+                Check.Equal(32, key.Length, "length");
+                Check.True(key.SequenceEqual(pair.B.ExportKey(pair.ToA, Encoding.ASCII.GetBytes("QUIC"))), "the same key");
+                Check.True(!key.SequenceEqual(pair.A.ExportKey(pair.ToB, "TURN")), "another key");
+                Check.Throws<ArgumentNullException>(() => pair.A.ExportKey(pair.ToB, (byte[])null));
+                Check.Throws<ArgumentNullException>(() => pair.A.ExportKey(null, "QUIC"));
+                Check.Fails(HolePunchError.NotFound, () => pair.A.ExportKey(pair.ToA, "QUIC"));
+                pair.A.Timeout = TimeSpan.FromMilliseconds(50);
+                Check.Fails(HolePunchError.TimedOutWaiting, () => pair.A.Connect("nobody", 1));
+                Check.Fails(HolePunchError.NotFound, () => pair.A.ExportKey(pair.ToB, "QUIC"));
+                pair.A.Dispose();
+                Check.Throws<ObjectDisposedException>(() => pair.A.ExportKey(pair.ToB, "QUIC"));
+            }
+            using (var service = new Service())
+            using (Pair pair = service.Meet(Service.Quick(Dialect.Plain), Service.Quick(Dialect.Plain)))
+                Check.Fails(HolePunchError.NotFound, () => pair.A.ExportKey(pair.ToB, "QUIC"));
+        }
+
+        [Test]
         private static void Two_meet_and_talk_in_every_dialect()
         {
             using (var service = new Service())

@@ -32,6 +32,7 @@ namespace HolePunch.Tests
                     b.SendAsync(hello, 0, 1).Wait();
                     Check.Equal(5, a.Receive().Length);
                     Check.Equal(1, a.Receive().Length);
+                    Check.True(a.ExportKey("x").SequenceEqual(b.ExportKey(new[] { (byte)'x' })), "the same key");
                 }
             }
         }

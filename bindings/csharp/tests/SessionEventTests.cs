@@ -47,6 +47,7 @@ namespace HolePunch.Tests
                 both[1].Leave();
                 SessionEvent[] rest = both[1].Events().ToArray();
                 Check.Equal("last words", rest.OfType<SessionEvent.Message>().Single().Text());
+                Check.Equal("Left " + both[0].LocalId, rest.Last().ToString());
                 Check.True(both[1].HasEnded, "it has ended");
                 both.Dispose();
             }
@@ -94,7 +95,9 @@ namespace HolePunch.Tests
                 events = both[1].EventsAsync().GetAsyncEnumerator();
                 next = events.MoveNextAsync().AsTask();
                 both[1].Leave();
-                Check.True(!next.Result && events.Current == null, "it ends");
+                Check.True(next.Result, "there is one more");
+                Check.Equal(Departure.WeLeft, ((SessionEvent.Left)events.Current).Reason, "reason");
+                Check.True(!events.MoveNextAsync().AsTask().Result && events.Current == null, "it ends");
                 events.DisposeAsync().AsTask().Wait();
                 both.Dispose();
             }
