@@ -33,16 +33,22 @@ namespace HolePunch.Tests
         /// <summary>The next event of a kind; those before it are dropped.</summary>
         internal static T Next<T>(this Session session) where T : SessionEvent
         {
+            return (T)session.Next(each => each is T);
+        }
+
+        /// <summary>The next event that is wanted; those before it are dropped.</summary>
+        internal static SessionEvent Next(this Session session, Func<SessionEvent, bool> wanted)
+        {
             var seen = new List<string>();
             Stopwatch waited = Stopwatch.StartNew();
             while (waited.Elapsed < Patience)
             {
                 SessionEvent next = session.NextEvent(Patience - waited.Elapsed);
-                if (next is T)
-                    return (T)next;
+                if (next != null && wanted(next))
+                    return next;
                 seen.Add(next == null ? "nothing" : next.ToString());
             }
-            throw new FailedException("no " + typeof(T).Name + ", only " + string.Join(", ", seen));
+            throw new FailedException("only " + string.Join(", ", seen));
         }
 
         /// <summary>Fetches what has happened so far.</summary>
