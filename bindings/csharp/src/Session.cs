@@ -89,7 +89,20 @@ namespace HolePunch
         public unsafe ulong Send(PeerId to, byte[] message)
         {
             hp_peer_id id = to.Native;
-            return Send(&id, message);
+            return Send(&id, message, true).Value;
+        }
+
+        /// <summary>
+        /// Sends a message to a peer if it is taken at once, for who sends more than gets through: see
+        /// <see cref="Send(PeerId, byte[])"/>.
+        /// </summary>
+        /// <returns>False if too much waits already: try again after a <see cref="SessionEvent.Delivered"/>.</returns>
+        public unsafe bool TrySend(PeerId to, byte[] message, out ulong number)
+        {
+            hp_peer_id id = to.Native;
+            ulong? sent = Send(&id, message, false);
+            number = sent.GetValueOrDefault();
+            return sent != null;
         }
 
         /// <summary>
@@ -98,10 +111,11 @@ namespace HolePunch
         /// </summary>
         public unsafe ulong SendToAll(byte[] message)
         {
-            return Send(null, message);
+            return Send(null, message, true).Value;
         }
 
-        private unsafe ulong Send(hp_peer_id* to, byte[] message)
+        // Null if too much waits and that is no failure.
+        private unsafe ulong? Send(hp_peer_id* to, byte[] message, bool isFullFailure)
         {
             if (message == null)
                 throw new ArgumentNullException(nameof(message));
@@ -113,6 +127,8 @@ namespace HolePunch
                 status = NativeMethods.hp_session_send(handle, to, start, (UIntPtr)message.Length, &number, &detail);
             if (status == hp_status.HP_STATUS_OK)
                 return number;
+            if (status == hp_status.HP_STATUS_FULL && !isFullFailure)
+                return null;
             HolePunchException failure = Interop.Failure(status, &detail);
             if (status == hp_status.HP_STATUS_INVALID_ARGUMENT)
                 throw new ArgumentException(failure.Message, nameof(message));

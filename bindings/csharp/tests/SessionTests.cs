@@ -189,11 +189,15 @@ namespace HolePunch.Tests
                         {
                             var message = new byte[Session.MaxMessageLength];
                             message[0] = (byte)i;
-                            while (!HasSent(from, to.LocalId, message))
+                            ulong number;
+                            while (!(i % 2 == 0 ? from.TrySend(to.LocalId, message, out number)
+                                : HasSent(from, to.LocalId, message, out number)))
                             {
                                 refused++;
+                                Check.Equal(0ul, number, "number");
                                 from.Next<SessionEvent.Delivered>();
                             }
+                            Check.Equal((ulong)i + 1, number, "number");
                         }
                     });
                     Check.True(!sending.Wait(1000), "the sender waits");
@@ -209,11 +213,12 @@ namespace HolePunch.Tests
             }
         }
 
-        private static bool HasSent(Session from, PeerId to, byte[] message)
+        private static bool HasSent(Session from, PeerId to, byte[] message, out ulong number)
         {
+            number = 0;
             try
             {
-                from.Send(to, message);
+                number = from.Send(to, message);
                 return true;
             }
             catch (HolePunchException error) when (error.Code == HolePunchError.Full)

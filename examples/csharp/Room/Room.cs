@@ -111,7 +111,7 @@ internal static class Room
         else if (each is SessionEvent.Message message)
             Console.WriteLine(name + ": " + Encoding.UTF8.GetString(message.Data));
         else if (each is SessionEvent.Left left)
-            Console.WriteLine(name + " left, " + left.Reason);
+            ShowLeft(name, left);
         else if (each is SessionEvent.ServerLost)
             Console.Error.WriteLine("room: the server does not answer any more");
         else if (each is SessionEvent.ServerRegained)
@@ -120,6 +120,14 @@ internal static class Room
             Console.Error.WriteLine("room: the server does not take us: " + refused.Reason);
         else if (each is SessionEvent.Failed failed)
             Console.Error.WriteLine("room: it cannot go on: error " + failed.NativeErrorCode);
+    }
+
+    private static void ShowLeft(string name, SessionEvent.Left left)
+    {
+        if (left.Reason != Departure.WeLeft)
+            Console.WriteLine(name + " left, " + left.Reason);
+        if (left.Undelivered.Count > 0)
+            Console.Error.WriteLine("room: " + name + " may not have got our last lines: " + left.Undelivered.Count);
     }
 
     private static string Place(SessionEvent.OfPath path)
