@@ -24,7 +24,7 @@ namespace HolePunch.Tests
                 Check.Throws<ArgumentNullException>(() => pair.A.ExportKey(null, "QUIC"));
                 Check.Fails(HolePunchError.NotFound, () => pair.A.ExportKey(pair.ToA, "QUIC"));
                 pair.A.Timeout = TimeSpan.FromMilliseconds(50);
-                Check.Fails(HolePunchError.TimedOutWaiting, () => pair.A.Connect("nobody", 1));
+                Check.Throws<HolePunchException>(() => pair.A.Connect("nobody", 1));
                 Check.Fails(HolePunchError.NotFound, () => pair.A.ExportKey(pair.ToB, "QUIC"));
                 pair.A.Dispose();
                 Check.Throws<ObjectDisposedException>(() => pair.A.ExportKey(pair.ToB, "QUIC"));
