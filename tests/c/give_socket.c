@@ -6,14 +6,13 @@
  *
  * The servers are on 127.0.0.1 and on [::1]. With "again", a client is given what it has already; nothing else is tried.
  */
-#include "check.h"
+#include "sized.h"
 
 #include <fcntl.h>
 #include <sys/un.h>
 
 #define ID ((const uint8_t *)"give_socket")
 #define ID_LEN 11
-#define COUNT(array) (sizeof(array) / sizeof *(array))
 #define AT_ONCE_US 2000000
 
 static const char *server, *server_ipv6, *id;

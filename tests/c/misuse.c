@@ -8,7 +8,7 @@
  * With "descriptors", the process runs out of them, too. Not under valgrind: at the limit its socketpair() succeeds with
  * descriptors that it has closed.
  */
-#include "check.h"
+#include "sized.h"
 
 #include <sys/resource.h>
 
@@ -17,21 +17,12 @@
 
 static const char *server;
 
-/* A struct with room for a later version's members and beyond, to see what is written where. */
-#define CANARY 0xAA
-#define LATER 16
-#define BEYOND 32
-
 struct error_room {
     hp_error now;
     unsigned char later[LATER], beyond[BEYOND];
 };
 
-/* Sizes that no version of a struct with at least this size has. */
-#define BAD_SIZES(type) { 0, 1, 4, sizeof(type) - 1 }
-
 static const int32_t not_enums[] = { INT32_MIN, INT32_MIN + 1, -1000, 1000, INT32_MAX - 1, INT32_MAX };
-#define COUNT(array) (sizeof(array) / sizeof *(array))
 
 static void versions_agree(void)
 {
@@ -404,6 +395,29 @@ static void allow_more_fds(int more)
     CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
 }
 
+/* Wherever it fails, it says so, and leaves nothing open. */
+static void joining_with_too_few_descriptors(const struct rlimit *enough)
+{
+    static hp_session *const stale_session = (hp_session *)&server;
+    const int fds = count_fds();
+    hp_status status = HP_STATUS_SOCKET;
+    for (int more = 0; status != HP_STATUS_OK; more++) {
+        hp_error error = HP_ERROR_INIT;
+        hp_session *session = stale_session;
+        hp_client *client = new_client(server);
+        allow_more_fds(more);
+        status = hp_session_join(client, ID, ID_LEN, NULL, &session, &error);
+        CHECK(setrlimit(RLIMIT_NOFILE, enough) == 0);
+        if (status != HP_STATUS_OK) {
+            CHECK_STATUS(HP_STATUS_SOCKET, status);
+            CHECK(session == NULL && error.status == HP_STATUS_SOCKET && error.os_error == EMFILE);
+        }
+        hp_client_free(client);
+        hp_session_free(session);
+        CHECK(count_fds() == fds && more < 100);
+    }
+}
+
 static void running_out_of_descriptors(void)
 {
     struct rlimit before;
@@ -424,6 +438,7 @@ static void running_out_of_descriptors(void)
     CHECK_STATUS(HP_STATUS_OK, hp_client_set_timeout_ms(client, 1));
     CHECK(is_alone(0, hp_connect(client, ID, ID_LEN, 1, &error)));
     hp_client_free(client);
+    joining_with_too_few_descriptors(&before);
 }
 
 int main(int argc, char **argv)

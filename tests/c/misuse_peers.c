@@ -3,15 +3,9 @@
  *
  *   misuse_peers SERVER ID
  */
-#include "check.h"
+#include "sized.h"
 
 #include <fcntl.h>
-
-/* Room for a later version's members and beyond, to see what is written where. */
-#define CANARY 0xAA
-#define LATER 16
-#define BEYOND 32
-#define COUNT(array) (sizeof(array) / sizeof *(array))
 
 struct peer_room {
     hp_peer now;
@@ -23,16 +17,6 @@ struct counters_room {
 };
 
 static const uint32_t bad_indices[] = { 1, 2, HP_MAX_PEERS, INT32_MAX, UINT32_MAX };
-
-/* A struct of the size that it says, its members zero, the bytes beyond untouched. */
-static void is_zeroed(const void *room, uint32_t struct_size, size_t room_size)
-{
-    uint32_t kept;
-    memcpy(&kept, room, sizeof kept);
-    CHECK(kept == struct_size);
-    CHECK(all_bytes((const char *)room + 4, struct_size - 4, 0));
-    CHECK(all_bytes((const char *)room + struct_size, room_size - struct_size, CANARY));
-}
 
 static hp_status get_peer(const hp_client *client, uint32_t index, struct peer_room *room, uint32_t struct_size)
 {
@@ -50,7 +34,7 @@ static hp_status get_counters(const hp_client *client, struct counters_room *roo
 
 static void peers(const hp_client *client)
 {
-    static const uint32_t bad_sizes[] = { 0, 1, 4, sizeof(hp_peer) - 1 };
+    static const uint32_t bad_sizes[] = BAD_SIZES(hp_peer);
     struct peer_room room;
     CHECK(hp_peer_count(NULL) == 0);
     CHECK(hp_peer_count(client) == 1);
@@ -79,7 +63,7 @@ static void peers(const hp_client *client)
 
 static void counters(const hp_client *client)
 {
-    static const uint32_t bad_sizes[] = { 0, 1, 4, sizeof(hp_counters) - 1 };
+    static const uint32_t bad_sizes[] = BAD_SIZES(hp_counters);
     struct counters_room room;
     CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_client_counters(client, NULL));
     CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_client_counters(NULL, NULL));

@@ -7,12 +7,8 @@
  * CYCLES is how many checks are cancelled, and how many are done.
  */
 #include "service.h"
+#include "sized.h"
 
-#define CANARY 0xAA
-#define LATER 16
-#define BEYOND 32
-#define COUNT(array) (sizeof(array) / sizeof *(array))
-#define BAD_SIZES(type) { 0, 1, 4, sizeof(type) - 1, UINT32_MAX }
 #define MAX_MEDIAN_CANCEL_US 50000
 /* What is no server is believed to be none after two seconds; the rest is for a busy machine. */
 #define PORT_CLOSED_US 2000000
@@ -44,13 +40,6 @@ static void prepare(struct report_room *room, uint32_t struct_size)
     room->now.struct_size = struct_size;
 }
 
-/* Of the size that it says, its members zero, the bytes beyond untouched. */
-static void is_zeroed(const struct report_room *room, uint32_t size)
-{
-    CHECK(room->now.struct_size == size && all_bytes((const char *)room + 4, size - 4, 0));
-    CHECK(all_bytes((const char *)room + size, sizeof *room - size, CANARY));
-}
-
 static void *run_checker(void *argument)
 {
     struct checker *checker = argument;
@@ -76,7 +65,7 @@ static hp_status join_checker(struct checker *checker)
     CHECK(checker->error.status == checker->status);
     CHECK((checker->error.message[0] == '\0') == (checker->status == HP_STATUS_OK));
     if (checker->status != HP_STATUS_OK)
-        is_zeroed(&checker->room, sizeof(hp_nat_report));
+        is_zeroed(&checker->room, sizeof(hp_nat_report), sizeof checker->room);
     return checker->status;
 }
 
@@ -103,7 +92,7 @@ static void misuse(void)
     for (uint32_t size = sizeof room.now; size <= sizeof room.now + LATER; size += LATER) {
         prepare(&room, size);
         CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_client_check_nat(NULL, 0, &room.now, NULL));
-        is_zeroed(&room, size);
+        is_zeroed(&room, size, sizeof room);
     }
     for (size_t i = 0; i < COUNT(bad_reports); i++) {
         prepare(&room, bad_reports[i]);
@@ -116,7 +105,7 @@ static void misuse(void)
         error.now.struct_size = bad_errors[i];
         CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_client_check_nat(client, 0, &room.now, &error.now));
         CHECK(error.now.struct_size == bad_errors[i] && all_bytes((char *)&error + 4, sizeof error - 4, CANARY));
-        is_zeroed(&room, sizeof room.now);
+        is_zeroed(&room, sizeof room.now, sizeof room);
     }
     CHECK(recv(silent, &byte, 1, MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EWOULDBLOCK));
     hp_client_free(client);
@@ -266,7 +255,7 @@ static void busy(void)
     long long since = now_us();
     CHECK_STATUS(HP_STATUS_BUSY, hp_client_check_nat(client, UINT32_MAX, &room.now, &error));
     CHECK(error.status == HP_STATUS_BUSY && error.message[0] != '\0');
-    is_zeroed(&room, sizeof room.now);
+    is_zeroed(&room, sizeof room.now, sizeof room);
     CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_client_check_nat(client, 0, NULL, NULL));
     CHECK(now_us() - since < AT_ONCE_US);
     hp_cancel(client);

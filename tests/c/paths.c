@@ -5,15 +5,10 @@
  *   paths ID
  */
 #include "service.h"
+#include "sized.h"
 
 #include <stddef.h>
 
-#define CANARY 0xAA
-#define LATER 16
-#define BEYOND 32
-#define COUNT(array) (sizeof(array) / sizeof *(array))
-/* Sizes that no version of a struct with at least this size has. */
-#define BAD_SIZES(type) { 0, 1, 4, sizeof(type) - 1, UINT32_MAX }
 /* Long enough to know more than that there was no time. */
 #define MISMATCH_MS 3000
 
@@ -65,13 +60,6 @@ static hp_status get_attempt(const hp_client *client, uint32_t index, uint32_t n
     return hp_peer_attempt_get(client, index, number, &room->now);
 }
 
-/* Of the size that it says, its members zero, the bytes beyond untouched. */
-static void is_zeroed(const struct attempt_room *room, uint32_t size)
-{
-    CHECK(room->now.struct_size == size && all_bytes((const char *)room + 4, size - 4, 0));
-    CHECK(all_bytes((const char *)room + size, sizeof *room - size, CANARY));
-}
-
 static void no_attempt_of_a_bad_size(const hp_client *client)
 {
     static const uint32_t bad_sizes[] = BAD_SIZES(hp_attempt);
@@ -97,12 +85,12 @@ static void attempts_are_told(const hp_client *client, uint32_t count)
             CHECK(all_bytes((char *)&room + size, sizeof room - size, CANARY));
         }
         CHECK_STATUS(HP_STATUS_NOT_FOUND, get_attempt(client, 0, count, &room, size));
-        is_zeroed(&room, size);
+        is_zeroed(&room, size, sizeof room);
         CHECK_STATUS(HP_STATUS_NOT_FOUND, get_attempt(client, 0, UINT32_MAX, &room, size));
-        is_zeroed(&room, size);
+        is_zeroed(&room, size, sizeof room);
         for (size_t i = 0; i < COUNT(bad_indices); i++) {
             CHECK_STATUS(HP_STATUS_NOT_FOUND, get_attempt(client, bad_indices[i], 0, &room, size));
-            is_zeroed(&room, size);
+            is_zeroed(&room, size, sizeof room);
             CHECK(hp_peer_attempt_count(client, bad_indices[i]) == 0);
             CHECK(hp_peer_cause(client, bad_indices[i]) == HP_CAUSE_UNKNOWN);
         }
@@ -120,7 +108,7 @@ static void careless_clients(void)
     CHECK(hp_peer_cause(NULL, 0) == HP_CAUSE_UNKNOWN && hp_peer_attempt_count(NULL, 0) == 0);
     no_attempt_of_a_bad_size(NULL);
     CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, get_attempt(NULL, 0, 0, &room, sizeof(hp_attempt)));
-    is_zeroed(&room, sizeof(hp_attempt));
+    is_zeroed(&room, sizeof(hp_attempt), sizeof room);
     for (size_t i = 0; i < COUNT(not_policies); i++)
         CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_client_set_path_policy(client, not_policies[i]));
     for (int32_t policy = HP_PATHS_DIRECT_PREFERRED; policy <= HP_PATHS_RELAY_ONLY; policy++)
@@ -147,7 +135,7 @@ static void busy_client(void)
     CHECK_STATUS(HP_STATUS_BUSY, hp_client_set_path_policy(client, HP_PATHS_DIRECT_ONLY));
     CHECK_STATUS(HP_STATUS_BUSY, hp_client_set_techniques(client, 0));
     CHECK_STATUS(HP_STATUS_BUSY, get_attempt(client, 0, 0, &room, sizeof(hp_attempt)));
-    is_zeroed(&room, sizeof(hp_attempt));
+    is_zeroed(&room, sizeof(hp_attempt), sizeof room);
     no_attempt_of_a_bad_size(client);
     CHECK(hp_peer_cause(client, 0) == HP_CAUSE_UNKNOWN && hp_peer_attempt_count(client, 0) == 0);
     hp_cancel(client);

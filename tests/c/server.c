@@ -7,13 +7,7 @@
  * CYCLES is how often a server is freed while it runs in another thread.
  */
 #include "service.h"
-
-#define CANARY 0xAA
-#define LATER 16
-#define BEYOND 32
-#define COUNT(array) (sizeof(array) / sizeof *(array))
-/* Sizes that no version of a struct with at least this size has. */
-#define BAD_SIZES(type) { 0, 1, 4, sizeof(type) - 1, UINT32_MAX }
+#include "sized.h"
 
 #define DEFAULT_PORT 5000
 #define LONGEST_ID 1024

@@ -5,9 +5,8 @@
  *   server_clients ID
  */
 #include "service.h"
+#include "sized.h"
 
-#define CANARY 0xAA
-#define COUNT(array) (sizeof(array) / sizeof *(array))
 #define LONGEST_ID 1024
 
 /* A plain client asks for the others of its session, which registers it; the next datagram is the list of them. */
