@@ -192,7 +192,8 @@ fn versions_of_header_library_soname_and_package_agree() {
 
 #[test]
 fn every_export_is_misused_somewhere() {
-    let programs = ["misuse", "misuse_peers", "addr", "server", "give_socket", "paths", "nat_check"];
+    let programs =
+        ["misuse", "misuse_peers", "misuse_session", "addr", "server", "give_socket", "paths", "nat_check"];
     let sources =
         programs.map(|name| std::fs::read_to_string(root().join(format!("tests/c/{name}.c"))).unwrap());
     for export in declared_functions(&header()) {
@@ -217,6 +218,12 @@ fn misuse_is_answered_with_its_status() {
 fn misuse_of_what_a_call_leaves_is_answered_with_its_status() {
     let server = TestServer::start(DialectPolicy::Auto);
     run_in_every_way("misuse_peers", |_| vec![server.address.to_string(), id()]);
+}
+
+#[test]
+fn misuse_of_sessions_is_answered_with_its_status() {
+    let server = TestServer::start(DialectPolicy::Auto);
+    run_in_every_way("misuse_session", |_| vec![server.address.to_string(), id()]);
 }
 
 #[test]

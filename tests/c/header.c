@@ -8,6 +8,10 @@
 static hp_error an_error = HP_ERROR_INIT;
 static hp_peer a_peer = HP_PEER_INIT;
 static hp_counters some_counters = HP_COUNTERS_INIT;
+static hp_session_options some_options = HP_SESSION_OPTIONS_INIT;
+static hp_session_event an_event = HP_SESSION_EVENT_INIT;
+static hp_session_peer a_member = HP_SESSION_PEER_INIT;
+static hp_session_counters session_counters = HP_SESSION_COUNTERS_INIT;
 
 /* The layout is the ABI: no padding, and the same for every compiler. */
 #define SAME(left, right) ((left) == (right) ? 0 : 1)
@@ -19,6 +23,12 @@ int main(void)
     return SAME(an_error.struct_size, sizeof(hp_error)) + SAME(sizeof(hp_error), 12 + HP_ERROR_MESSAGE_LEN) +
            SAME(a_peer.struct_size, sizeof(hp_peer)) + SAME(sizeof(hp_peer), 56) +
            SAME(some_counters.struct_size, sizeof(hp_counters)) + SAME(sizeof(hp_counters), 72) +
-           SAME(sizeof(hp_addr), 24) + SAME(sizeof status, 4) + SAME(status, -50) + SAME(sock, -1) +
+           SAME(some_options.struct_size, sizeof(hp_session_options)) +
+           SAME(sizeof(hp_session_options), 24 + 2 * sizeof(void *) + sizeof(size_t)) +
+           SAME(an_event.struct_size, sizeof(hp_session_event)) +
+           SAME(sizeof(hp_session_event), 104 + 2 * sizeof(void *) + 2 * sizeof(size_t)) +
+           SAME(a_member.struct_size, sizeof(hp_session_peer)) + SAME(sizeof(hp_session_peer), 96) +
+           SAME(session_counters.struct_size, sizeof(hp_session_counters)) + SAME(sizeof(hp_session_counters), 40) +
+           SAME(sizeof(hp_peer_id), 16) + SAME(sizeof(hp_addr), 24) + SAME(sizeof status, 4) + SAME(status, -50) + SAME(sock, -1) +
            SAME(hp_abi_version(), HP_ABI_VERSION);
 }
