@@ -227,6 +227,12 @@ fn misuse_of_sessions_is_answered_with_its_status() {
 }
 
 #[test]
+fn sessions_meet_talk_and_end_as_promised() {
+    let server = TestServer::start(DialectPolicy::Auto);
+    run_in_every_way("session", |_| vec![server.address.to_string(), id()]);
+}
+
+#[test]
 fn embedded_server_lives_as_promised_and_answers_misuse_with_its_status() {
     run_in_every_way("server", |way| vec![if way == Way::Valgrind { "12" } else { "60" }.into()]);
 }

@@ -38,7 +38,7 @@ static inline int is_same(const hp_peer_id *left, const hp_peer_id *right)
     return memcmp(left, right, sizeof *left) == 0;
 }
 
-/* The next event of a kind, about a peer unless that is NULL; others are passed over. */
+/* The next event of a kind (0: of any), about a peer unless that is NULL; others are passed over. */
 static inline hp_session_event await_event(const hp_session *session, int32_t kind, const hp_peer_id *peer)
 {
     hp_session_event event = HP_SESSION_EVENT_INIT;
@@ -46,7 +46,7 @@ static inline hp_session_event await_event(const hp_session *session, int32_t ki
     do {
         long long rest_ms = (end - now_us()) / 1000;
         CHECK_STATUS(HP_STATUS_OK, hp_session_next_event(session, rest_ms > 0 ? rest_ms : 0, &event));
-    } while (event.kind != kind || (peer != NULL && !is_same(&event.peer, peer)));
+    } while ((kind != 0 && event.kind != kind) || (peer != NULL && !is_same(&event.peer, peer)));
     return event;
 }
 
