@@ -39,13 +39,17 @@ static inline int is_same(const hp_peer_id *left, const hp_peer_id *right)
 }
 
 /* The next event of a kind (0: of any), about a peer unless that is NULL; others are passed over. */
-static inline hp_session_event await_event(const hp_session *session, int32_t kind, const hp_peer_id *peer)
+#define await_event(session, kind, peer) await_event_at((session), (kind), (peer), __FILE__, __LINE__)
+
+static inline hp_session_event await_event_at(const hp_session *session, int32_t kind, const hp_peer_id *peer,
+                                              const char *file, int line)
 {
     hp_session_event event = HP_SESSION_EVENT_INIT;
     long long end = now_us() + PATIENCE_MS * 1000LL;
     do {
         long long rest_ms = (end - now_us()) / 1000;
-        CHECK_STATUS(HP_STATUS_OK, hp_session_next_event(session, rest_ms > 0 ? rest_ms : 0, &event));
+        hp_status status = hp_session_next_event(session, rest_ms > 0 ? rest_ms : 0, &event);
+        check_status(HP_STATUS_OK, status, "hp_session_next_event", file, line);
     } while ((kind != 0 && event.kind != kind) || (peer != NULL && !is_same(&event.peer, peer)));
     return event;
 }
