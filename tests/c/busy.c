@@ -22,6 +22,8 @@ static void all_are_busy(hp_client *client)
     uint8_t buffer[16];
     size_t len = 99;
     uint32_t index = 99;
+    uint8_t key[HP_KEY_LEN] = { 99 };
+    hp_session *session = (hp_session *)&len;
     CHECK_STATUS(HP_STATUS_OK, hp_addr_parse("127.0.0.1:9", &addr));
     memset(&source, 0xAA, sizeof source);
     CHECK_STATUS(HP_STATUS_BUSY, hp_client_set_timeout_ms(client, 1));
@@ -49,6 +51,10 @@ static void all_are_busy(hp_client *client)
     CHECK_STATUS(HP_STATUS_BUSY, hp_client_give_socket(client, HP_INVALID_SOCKET));
     CHECK_STATUS(HP_STATUS_BUSY, hp_early_receive(client, buffer, sizeof buffer, &len, &source, &index));
     CHECK(len == 0 && index == 0 && all_bytes(&source, sizeof source, 0));
+    CHECK_STATUS(HP_STATUS_BUSY, hp_peer_export_key(client, 0, NULL, 0, key));
+    CHECK(all_bytes(key, sizeof key, 0));
+    CHECK_STATUS(HP_STATUS_BUSY, hp_session_join(client, ID, ID_LEN, NULL, &session, &error));
+    CHECK(session == NULL && error.status == HP_STATUS_BUSY);
 }
 
 static volatile sig_atomic_t signals;

@@ -117,6 +117,38 @@ static void sockets(hp_client *client)
     CHECK(hp_peer_count(client) == 1);
 }
 
+static hp_status export_key(const hp_client *client, uint32_t index, const char *label, uint8_t key[HP_KEY_LEN])
+{
+    memset(key, CANARY, HP_KEY_LEN);
+    hp_status status = hp_peer_export_key(client, index, (const uint8_t *)label, strlen(label), key);
+    CHECK(all_bytes(key, HP_KEY_LEN, 0) == (status != HP_STATUS_OK));
+    return status;
+}
+
+static void exported_keys(hp_client *const pair[2])
+{
+    uint8_t key[HP_KEY_LEN], same[HP_KEY_LEN], other[HP_KEY_LEN];
+    CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_peer_export_key(pair[0], 0, key, 1, NULL));
+    CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_peer_export_key(NULL, 0, NULL, 0, NULL));
+    CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, export_key(NULL, 0, "label", key));
+    memset(key, CANARY, sizeof key);
+    CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_peer_export_key(pair[0], 0, NULL, 1, key));
+    CHECK(all_bytes(key, sizeof key, 0));
+    memset(key, CANARY, sizeof key);
+    CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_peer_export_key(pair[0], 0, same, SIZE_MAX, key));
+    CHECK(all_bytes(key, sizeof key, 0));
+    for (size_t i = 0; i < COUNT(bad_indices); i++)
+        CHECK_STATUS(HP_STATUS_NOT_FOUND, export_key(pair[0], bad_indices[i], "label", key));
+
+    CHECK_STATUS(HP_STATUS_OK, export_key(pair[0], 0, "label", key));
+    CHECK_STATUS(HP_STATUS_OK, export_key(pair[1], 0, "label", same));
+    CHECK_STATUS(HP_STATUS_OK, export_key(pair[0], 0, "lapel", other));
+    CHECK(memcmp(key, same, sizeof key) == 0 && memcmp(key, other, sizeof key) != 0);
+    CHECK_STATUS(HP_STATUS_OK, hp_peer_export_key(pair[0], 0, NULL, 0, key));
+    CHECK_STATUS(HP_STATUS_OK, export_key(pair[1], 0, "", same));
+    CHECK(memcmp(key, same, sizeof key) == 0 && memcmp(key, other, sizeof key) != 0);
+}
+
 /* A client that has not called, or whose call failed before it began, has nothing. */
 static void nothing_there_yet(const char *server)
 {
@@ -125,6 +157,7 @@ static void nothing_there_yet(const char *server)
     hp_counters counted = HP_COUNTERS_INIT;
     hp_socket_t none = 0;
     size_t len = 99;
+    uint8_t key[HP_KEY_LEN];
     for (int called = 0; called < 2; called++) {
         CHECK(hp_peer_count(client) == 0);
         CHECK_STATUS(HP_STATUS_NOT_FOUND, get_peer(client, 0, &room, sizeof(hp_peer)));
@@ -132,6 +165,7 @@ static void nothing_there_yet(const char *server)
         CHECK_STATUS(HP_STATUS_NOT_FOUND, hp_socket_fd(client, 0, &none));
         CHECK_STATUS(HP_STATUS_NOT_FOUND, hp_socket_take(client, 0, &none));
         CHECK(none == HP_INVALID_SOCKET);
+        CHECK_STATUS(HP_STATUS_NOT_FOUND, export_key(client, 0, "label", key));
         CHECK_STATUS(HP_STATUS_NOTHING, hp_early_receive(client, NULL, 0, &len, NULL, NULL));
         CHECK(len == 0);
         CHECK_STATUS(HP_STATUS_OK, hp_client_counters(client, &counted));
@@ -181,6 +215,10 @@ static void early_datagrams(const char *server)
     CHECK(memcmp(&peer.endpoint, &endpoints[1], sizeof peer.endpoint) == 0);
     CHECK_STATUS(HP_STATUS_OK, hp_peer_get(client, 1, &peer));
     CHECK(peer.connected == 0 && memcmp(&peer.endpoint, &endpoints[0], sizeof peer.endpoint) == 0);
+    /* Nothing is secret between plain peers, or where there is no hole. */
+    uint8_t key[HP_KEY_LEN];
+    for (uint32_t index = 0; index < 2; index++)
+        CHECK_STATUS(HP_STATUS_NOT_FOUND, export_key(client, index, "label", key));
 
     uint8_t buffer[10];
     size_t len = 99;
@@ -224,6 +262,7 @@ int main(int argc, char **argv)
     int fds = count_fds();
     nothing_there_yet(argv[1]);
     connect_pair(argv[1], argv[2], pair);
+    exported_keys(pair);
     for (int i = 0; i < 2; i++) {
         peers(pair[i]);
         counters(pair[i]);
