@@ -296,6 +296,17 @@ fn cycles_of_connect_and_cancel_leave_nothing_behind() {
 }
 
 #[test]
+fn cycles_of_join_and_leave_leave_nothing_behind() {
+    let server = TestServer::start(DialectPolicy::Auto);
+    run_in_every_way("session_cycles", |way| {
+        let cycles = if way == Way::Valgrind { "40" } else { "400" };
+        let mut arguments = vec![server.address.to_string(), id(), cycles.into()];
+        arguments.extend((way == Way::Plain).then(|| "memory".into()));
+        arguments
+    });
+}
+
+#[test]
 fn free_during_connect_cancels_waits_and_leaks_nothing() {
     let server = TestServer::start(DialectPolicy::Auto);
     let workshop = Workshop::open();

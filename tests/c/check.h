@@ -91,6 +91,22 @@ static inline int count_fds(void)
     return count_entries("/proc/self/fd");
 }
 
+/* What a program may grow by that does the same again and again. */
+#define MAX_GROWTH_KIB 1024
+
+static inline long resident_kib(void)
+{
+    long kib = -1;
+    char line[256];
+    FILE *status = fopen("/proc/self/status", "r");
+    CHECK(status != NULL);
+    while (kib < 0 && fgets(line, sizeof line, status) != NULL)
+        sscanf(line, "VmRSS: %ld kB", &kib);
+    fclose(status);
+    CHECK(kib > 0);
+    return kib;
+}
+
 /* A thread that was joined leaves /proc a moment later. */
 static inline void await_a_single_thread(void)
 {

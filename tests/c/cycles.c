@@ -7,21 +7,7 @@
  */
 #include "check.h"
 
-#define MAX_GROWTH_KIB 1024
 #define MAX_MEDIAN_CANCEL_US 50000
-
-static long resident_kib(void)
-{
-    long kib = -1;
-    char line[256];
-    FILE *status = fopen("/proc/self/status", "r");
-    CHECK(status != NULL);
-    while (kib < 0 && fgets(line, sizeof line, status) != NULL)
-        sscanf(line, "VmRSS: %ld kB", &kib);
-    fclose(status);
-    CHECK(kib > 0);
-    return kib;
-}
 
 static int by_size(const void *left, const void *right)
 {
