@@ -132,6 +132,51 @@ fn example_in_the_header_is_connect_c_and_says_hello() {
     }
 }
 
+/// `examples/c/room.c` three times over: they hear each other, and leave at the end of input and on either signal.
+#[test]
+fn example_room_talks_and_leaves() {
+    if !tools_are_there(&["gcc"]) {
+        return;
+    }
+    let workshop = Workshop::open();
+    let mut command = workshop.compiler("gcc", "c99");
+    command.arg(root().join("examples/c/room.c"));
+    let program = workshop.link(command, "room", Link::Static);
+    let server = TestServer::start(DialectPolicy::Auto);
+    let (server, id) = (server.address.to_string(), id());
+    let mut members = [(); 3].map(|()| {
+        let mut command = workshop.run(&program);
+        command.args([&server, &id]);
+        let mut member = start(command);
+        let name = member.await_line("you are ", LIMIT)["you are ".len()..][..8].to_owned();
+        (name, member)
+    });
+    let names = [0, 1, 2].map(|at: usize| members[at].0.clone());
+    let others = |at: usize| [names[(at + 1) % 3].clone(), names[(at + 2) % 3].clone()];
+    for (at, (_, member)) in members.iter_mut().enumerate() {
+        let [first, second] = others(at);
+        // In either order.
+        let line = member.await_line(" is here: ", LIMIT);
+        let rest = if line.starts_with(&first) { second } else { first };
+        member.await_line(&format!("{rest} is here: "), LIMIT);
+    }
+    let [(_, first), (_, second), (_, third)] = &mut members;
+    first.write("to \x1b[31mall\nunfinished");
+    for other in [&mut *second, &mut *third] {
+        assert_eq!(other.await_line(": to", LIMIT), format!("{}: to ?[31mall", names[0]));
+    }
+    second.signal(libc::SIGINT);
+    third.await_line(&format!("{} has left: goodbye", names[1]), LIMIT);
+    let [(_, first), (_, second), (_, mut third)] = members;
+    first.succeed(LIMIT);
+    third.await_line(&format!("{}: unfinished", names[0]), LIMIT);
+    third.await_line(&format!("{} has left: goodbye", names[0]), LIMIT);
+    third.signal(libc::SIGTERM);
+    for left in [second, third] {
+        left.succeed(LIMIT);
+    }
+}
+
 /// Names that are followed by a parenthesis outside of comments and macros.
 fn declared_functions(header: &str) -> BTreeSet<String> {
     let mut code = String::new();

@@ -1,7 +1,7 @@
 //! Compiles and runs the C programs, within bounds of time, and leaves nothing behind.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -252,18 +252,31 @@ pub fn start(mut command: Command) -> Running {
 }
 
 impl Running {
-    /// Waits until the program has printed this line.
-    pub fn await_line(&mut self, expected: &str, limit: Duration) {
+    /// Waits until the program has printed a line that contains this, and returns the line.
+    pub fn await_line(&mut self, expected: &str, limit: Duration) -> String {
         let end = Instant::now() + limit;
         while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
             self.stdout += &format!("{line}\n");
-            if line == expected {
-                return;
+            if line.contains(expected) {
+                return line;
             }
         }
         self.kill();
         let stderr = self.collect_stderr();
         panic!("{}: no {expected:?}\n{}{stderr}", self.what, self.stdout);
+    }
+
+    /// Writes to the program's input.
+    pub fn write(&mut self, text: &str) {
+        self.stdin.as_ref().expect("its input has not ended").write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Sends the program a signal.
+    pub fn signal(&mut self, signal: libc::c_int) {
+        if let Ok(None) = self.child.try_wait() {
+            // SAFETY: it has not been waited for, so the number is still its own.
+            unsafe { libc::kill(self.child.id() as libc::pid_t, signal) };
+        }
     }
 
     /// Ends the program's input and waits until it has ended.
