@@ -332,8 +332,7 @@ pub unsafe extern "C" fn hp_session_peer_get(
         let Some(size) = clear_sized(out) else { return HP_STATUS_INVALID_ARGUMENT };
         with_room(session, |room| {
             let id = PeerId(id.as_ref().ok_or(HP_STATUS_INVALID_ARGUMENT)?.bytes);
-            let peer =
-                room.peers().into_iter().find(|peer| peer.member.id == id).ok_or(HP_STATUS_NOT_FOUND)?;
+            let peer = room.peer(id).ok_or(HP_STATUS_NOT_FOUND)?;
             write_sized(&hp_session_peer::new(&peer, size), out, size);
             Ok(())
         })

@@ -107,19 +107,18 @@ impl Room {
     /// server must speak native, so that it never sees the ID). Looks up the server, within the client's timeout, and returns; who
     /// is there, and whether the server answers, are events. The sockets that the client has, if any, become the room's.
     pub fn join(client: &mut Client, id: &[u8], options: RoomOptions) -> Result<Self, Error> {
-        let (meeting, sockets) = client.begin_room(id, options.plain_peers)?;
-        let identity = match options.identity {
-            Some(identity) => identity,
-            None => random_bytes()?,
-        };
         let waker =
             || Waker::new().map_err(|error| Error::from_io(ErrorKind::Socket, "making a waker", &error));
+        let (driver, events) = (waker()?, waker()?);
+        let (seed, fresh) = (random_bytes()?, random_bytes()?);
+        let identity = options.identity.unwrap_or(fresh);
+        let (meeting, sockets) = client.begin_room(id, options.plain_peers)?;
         let config = SessionConfig { meeting, identity, pinned: options.pinned, delivery: options.delivery };
         let (servers, local_sockets) = (config.meeting.servers.clone(), config.meeting.sockets);
-        let session = Session::new(config, random_bytes()?, Instant::now());
+        let session = Session::new(config, seed, Instant::now());
         let local = session.local();
         let state = Mutex::new(State { session, driver_woken: false, events_flagged: false });
-        let shared = Arc::new(Shared { state, driver: waker()?, events: waker()? });
+        let shared = Arc::new(Shared { state, driver, events });
         let driver = Driver::new(Arc::clone(&shared), sockets, local_sockets, servers);
         let thread = std::thread::Builder::new().name("hp-room".into()).spawn(move || driver.run());
         let thread =
@@ -140,6 +139,11 @@ impl Room {
     /// Who is there.
     pub fn peers(&self) -> Vec<SessionPeer> {
         self.shared.state.lock().session.members().collect()
+    }
+
+    /// One of those who are there.
+    pub fn peer(&self, id: PeerId) -> Option<SessionPeer> {
+        self.shared.state.lock().session.member(id)
     }
 
     /// The next event: at once, or within `timeout` (`None`: however long it takes). `None` if there is none by then, or the room

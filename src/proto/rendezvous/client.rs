@@ -85,6 +85,8 @@ pub struct RendezvousClient {
     plain_answered: Option<usize>,
     /// A valid native message came: from then on plain datagrams from the server's address change nothing.
     native_server: bool,
+    /// Under which endpoint the server keeps us, as was told.
+    told: Option<SocketAddr>,
     roster: Roster,
     transmits: VecDeque<Transmit>,
     events: VecDeque<RendezvousEvent>,
@@ -112,6 +114,7 @@ impl RendezvousClient {
             other_family: None,
             plain_answered: None,
             native_server: false,
+            told: None,
             roster,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
@@ -267,7 +270,7 @@ impl RendezvousClient {
             Message::Registered(registered) => {
                 let heartbeat = Duration::from_millis(registered.heartbeat_ms.max(100).into());
                 let expiry = Duration::from_millis(registered.expiry_ms.into()).max(heartbeat);
-                if matches!(self.state, State::Registering { .. }) {
+                if self.told.replace(registered.observed) != Some(registered.observed) {
                     self.events.push_back(RendezvousEvent::Registered { observed: registered.observed });
                 }
                 self.state = State::Registered {
@@ -309,6 +312,7 @@ impl RendezvousClient {
                     if matches!(self.state, State::Registered { .. }) {
                         // Whatever we believed to know, the server shall tell from the start.
                         self.roster.forget_instance();
+                        self.told = None;
                         self.state = State::registering(now);
                     }
                 }
@@ -442,6 +446,7 @@ impl RendezvousClient {
                 if now.saturating_duration_since(*heard) >= *expiry + *heartbeat {
                     // The server fell silent for so long that it has forgotten us, or is gone.
                     self.chosen = None;
+                    self.told = None;
                     self.state = State::registering(now);
                     return self.handle_timeout(now);
                 }

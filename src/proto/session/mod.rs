@@ -113,6 +113,11 @@ impl Session {
         self.members.values().filter(|member| !member.given_up).map(Member::status)
     }
 
+    /// A member, if it is there.
+    pub fn member(&self, id: PeerId) -> Option<SessionPeer> {
+        self.members.get(&id).filter(|member| !member.given_up).map(Member::status)
+    }
+
     /// What was dropped.
     pub fn counters(&self) -> SessionCounters {
         let mut counters =
@@ -146,8 +151,10 @@ impl Session {
         let number = self.next_number;
         let mut untaken = Vec::new();
         let (mut taken, mut error) = (false, None);
+        // Valgrind misreads what an Option's own comparison is compiled to.
+        let (to_all, only) = (to.is_none(), to.unwrap_or(PeerId::UNKNOWN));
         let there = self.members.values_mut().filter(|member| !member.given_up);
-        for member in there.filter(|member| to.is_none_or(|to| to == member.name.id)) {
+        for member in there.filter(|member| to_all || member.name.id == only) {
             match member.send(number, message) {
                 Ok(()) => taken = true,
                 Err(rejected) => {
