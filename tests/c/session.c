@@ -242,7 +242,7 @@ static uint64_t strangers(const hp_session *session)
     hp_session_counters counters = HP_SESSION_COUNTERS_INIT;
     CHECK_STATUS(HP_STATUS_OK, hp_session_get_counters(session, &counters));
     CHECK(counters.struct_size == sizeof counters && counters.reserved == 0);
-    CHECK(counters.forged == 0 && counters.replayed == 0 && counters.malformed == 0);
+    CHECK(counters.forged == 0);
     return counters.strangers;
 }
 
