@@ -196,12 +196,13 @@ func (n nativeSession) peer(op string, id PeerID) (SessionPeer, error) {
 		return SessionPeer{}, err
 	}
 	return SessionPeer{
-		Member:    Member{Peer: id, Encrypted: native.encrypted != 0},
-		Connected: native.connected != 0,
-		Addr:      fromNative(&native.endpoint),
-		Path:      Path(native.path),
-		RTT:       roundTrip(native.rtt_us),
-		Key:       key(&native.key),
+		Member:      Member{Peer: id, Encrypted: native.encrypted != 0},
+		Undelivered: int(native.undelivered),
+		Connected:   native.connected != 0,
+		Addr:        fromNative(&native.endpoint),
+		Path:        Path(native.path),
+		RTT:         roundTrip(native.rtt_us),
+		Key:         key(&native.key),
 	}, nil
 }
 

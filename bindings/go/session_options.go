@@ -42,6 +42,8 @@ func NewIdentity() (Identity, error) {
 // A SessionPeer is a member as it is known now.
 type SessionPeer struct {
 	Member
+	// Undelivered counts messages of ours that it is not known to have got.
+	Undelivered int
 	// Connected tells whether messages flow. Without that there is none of
 	// what follows.
 	Connected bool

@@ -141,6 +141,9 @@ static void options(void)
     is_refused(HP_STATUS_INVALID_ARGUMENT, client, "id", 2, &options);
     options.pinned_count = SIZE_MAX / HP_KEY_LEN + 2;
     is_refused(HP_STATUS_INVALID_ARGUMENT, client, "id", 2, &options);
+    /* An empty list would let nobody in. */
+    options.pinned_count = 0;
+    is_refused(HP_STATUS_INVALID_ARGUMENT, client, "id", 2, &options);
 
     /* The limits' edges, and a later version's options, which this one does not look at. */
     memset(&room, CANARY, sizeof room);

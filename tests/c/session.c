@@ -66,7 +66,7 @@ static void is_connected(const hp_session *session, const hp_session_event *even
     CHECK_STATUS(HP_STATUS_OK, hp_session_peer_get(session, &event->peer, &peer));
     CHECK(peer.struct_size == sizeof peer && is_same(&peer.peer, &event->peer) && peer.connected == 1);
     CHECK(strcmp(hp_path_name(peer.path), "unknown") != 0 && peer.endpoint.family == HP_FAMILY_IPV4);
-    CHECK(peer.encrypted == 1 && peer.reserved == 0 && memcmp(peer.key, key, HP_KEY_LEN) == 0);
+    CHECK(peer.encrypted == 1 && peer.undelivered == 0 && memcmp(peer.key, key, HP_KEY_LEN) == 0);
 }
 
 /* Whom of the three an event is about. */

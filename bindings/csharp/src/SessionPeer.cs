@@ -11,6 +11,7 @@ namespace HolePunch
         {
             Id = new PeerId(native->peer);
             Encrypted = native->encrypted != 0;
+            Undelivered = (int)native->undelivered;
             Connected = native->connected != 0;
             EndPoint = Interop.EndPoint(&native->endpoint);
             if (Connected)
@@ -24,6 +25,9 @@ namespace HolePunch
 
         /// <summary>See <see cref="SessionEvent.OfPeer.Encrypted"/>.</summary>
         public bool Encrypted { get; }
+
+        /// <summary>How many messages of ours it is not known to have got.</summary>
+        public int Undelivered { get; }
 
         /// <summary>Whether messages flow.</summary>
         public bool Connected { get; }
