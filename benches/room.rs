@@ -20,7 +20,9 @@ use holepunch::proto::delivery::{Delivery, DeliveryConfig};
 use holepunch::proto::secure::{Channel, Parties};
 use holepunch::proto::wire::Message;
 use holepunch::proto::{LookupKey, PeerId, Rng};
-use holepunch::{Client, DialectPolicy, ErrorKind, PeerPath, Room, RoomEvent, RoomOptions, Techniques};
+use holepunch::{
+    Client, DialectPolicy, ErrorKind, PeerPath, Session, SessionEvent, SessionOptions, Techniques,
+};
 use support::TestServer;
 
 #[derive(Parser)]
@@ -215,7 +217,7 @@ fn deliver(message: &[u8], until: Instant) -> u64 {
 
 /// Two in a room; one of them reads in a thread of its own and counts.
 struct Pair {
-    sender: Room,
+    sender: Session,
     receiver: PeerId,
     arrived: &'static AtomicU64,
     sent: AtomicU64,
@@ -225,13 +227,14 @@ struct Pair {
 impl Pair {
     fn meet() -> Self {
         let server = TestServer::start(DialectPolicy::Auto);
-        let rooms = [0, 1].map(|_| Room::join(&mut server.client(), ID, RoomOptions::default()).unwrap());
+        let rooms =
+            [0, 1].map(|_| Session::join(&mut server.client(), ID, SessionOptions::default()).unwrap());
         wait_connected(&rooms, 1);
         let [sender, reader] = rooms;
         let (receiver, arrived) = (reader.local(), &*Box::leak(Box::new(AtomicU64::new(0))));
         std::thread::spawn(move || {
             while let Some(event) = reader.next_event(None) {
-                arrived.fetch_add(u64::from(matches!(event, RoomEvent::Message(..))), Ordering::Relaxed);
+                arrived.fetch_add(u64::from(matches!(event, SessionEvent::Message(..))), Ordering::Relaxed);
             }
         });
         Self { sender, receiver, arrived, sent: AtomicU64::new(0), _server: server }
@@ -263,12 +266,12 @@ impl Pair {
     }
 }
 
-fn path_count(room: &Room) -> usize {
+fn path_count(room: &Session) -> usize {
     let has_path = |path: Option<PeerPath>| usize::from(path.is_some());
     room.peers().iter().map(|peer| has_path(peer.path)).sum()
 }
 
-fn wait_connected(rooms: &[Room], count: usize) {
+fn wait_connected(rooms: &[Session], count: usize) {
     let until = Instant::now() + PATIENCE;
     while rooms.iter().any(|room| path_count(room) < count) {
         let counts: Vec<_> = rooms.iter().map(path_count).collect();
@@ -298,12 +301,12 @@ fn be_others(count: usize) {
 }
 
 /// Without what is of no use on loopback.
-fn join_cheaply(server: &str) -> Room {
+fn join_cheaply(server: &str) -> Session {
     let mut client = Client::new(server).unwrap();
     let mut techniques = Techniques::default();
     (techniques.diagnosis, techniques.port_mapping, techniques.fresh_socket) = (false, false, false);
     client.set_techniques(techniques);
-    Room::join(&mut client, ID, RoomOptions::default()).unwrap()
+    Session::join(&mut client, ID, SessionOptions::default()).unwrap()
 }
 
 /// One room in this process, all others in another.

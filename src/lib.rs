@@ -25,14 +25,11 @@ pub use net::portmap;
 pub use proto::nat::{Allocation, Filtering, Mapping, NatBehaviour};
 pub use proto::punch::{Attempt, Cause, PunchReport};
 pub use proto::secure::{PublicKey, public_key};
-pub use proto::session::{
-    Departure, MemberId, PeerPath, SessionCounters as RoomCounters, SessionEvent as RoomEvent,
-    SessionPeer as RoomPeer,
-};
+pub use proto::session::{Departure, MemberId, PeerPath, SessionCounters, SessionEvent, SessionPeer};
 pub use proto::wire::is_control_packet;
 pub use proto::{CandidateKind, DialectPolicy, PathPolicy, PeerId, Techniques};
 pub use server::{Server, ServerConfig};
-pub use session::{Room, RoomOptions};
+pub use session::{Session, SessionOptions};
 
 /// The README's Rust snippets are documentation tests.
 #[cfg(doctest)]

@@ -12,23 +12,27 @@ use holepunch::proto::session::MAX_PLAIN_MESSAGE;
 use holepunch::proto::wire::RefusedReason;
 use holepunch::server::{RelayConfig, ServerConfig};
 use holepunch::{
-    CandidateKind, Client, Departure, DialectPolicy, ErrorKind, MemberId, PathPolicy, PeerId, Room,
-    RoomEvent, RoomOptions,
+    CandidateKind, Client, Departure, DialectPolicy, ErrorKind, MemberId, PathPolicy, PeerId, Session,
+    SessionEvent, SessionOptions,
 };
 use support::{TestServer, unique_id};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn join(server: &TestServer, id: &[u8]) -> Room {
-    Room::join(&mut server.client(), id, RoomOptions::default()).unwrap()
+fn join(server: &TestServer, id: &[u8]) -> Session {
+    Session::join(&mut server.client(), id, SessionOptions::default()).unwrap()
 }
 
 /// The first event that is wanted, within half a minute.
-fn wait_for<T>(room: &Room, wanted: impl FnMut(RoomEvent) -> Option<T>) -> T {
+fn wait_for<T>(room: &Session, wanted: impl FnMut(SessionEvent) -> Option<T>) -> T {
     wait_so_long_for(room, PATIENCE, wanted)
 }
 
-fn wait_so_long_for<T>(room: &Room, patience: Duration, mut wanted: impl FnMut(RoomEvent) -> Option<T>) -> T {
+fn wait_so_long_for<T>(
+    room: &Session,
+    patience: Duration,
+    mut wanted: impl FnMut(SessionEvent) -> Option<T>,
+) -> T {
     let until = Instant::now() + patience;
     let mut seen = Vec::new();
     loop {
@@ -41,10 +45,10 @@ fn wait_so_long_for<T>(room: &Room, patience: Duration, mut wanted: impl FnMut(R
     }
 }
 
-fn wait_connected(room: &Room, count: usize) {
+fn wait_connected(room: &Session, count: usize) {
     let mut connected = BTreeSet::new();
     wait_for(room, |event| {
-        if let RoomEvent::Connected(peer, ..) = event {
+        if let SessionEvent::Connected(peer, ..) = event {
             connected.insert(peer);
         }
         (connected.len() == count).then_some(())
@@ -55,9 +59,9 @@ fn encrypted(id: PeerId) -> MemberId {
     MemberId { id, encrypted: true }
 }
 
-fn message(event: RoomEvent) -> Option<Vec<u8>> {
+fn message(event: SessionEvent) -> Option<Vec<u8>> {
     match event {
-        RoomEvent::Message(_, text) => Some(text),
+        SessionEvent::Message(_, text) => Some(text),
         _ => None,
     }
 }
@@ -84,14 +88,14 @@ fn three_meet_talk_and_leave() {
     assert_eq!(a.export_key(b.local(), b"label"), b.export_key(a.local(), b"label"));
     assert!(a.export_key(b.local(), b"label").is_some());
     let number = a.send(b.local(), b"only you").unwrap();
-    wait_for(a, |event| (event == RoomEvent::Delivered(encrypted(b.local()), number)).then_some(()));
+    wait_for(a, |event| (event == SessionEvent::Delivered(encrypted(b.local()), number)).then_some(()));
     assert_eq!(wait_for(b, message), b"only you");
     let began = Instant::now();
     let gone = rooms[2].local();
     rooms[2].leave();
     for room in &rooms[..2] {
         wait_for(room, |event| {
-            (event == RoomEvent::Left(encrypted(gone), Departure::Goodbye, Vec::new())).then_some(())
+            (event == SessionEvent::Left(encrypted(gone), Departure::Goodbye, Vec::new())).then_some(())
         });
     }
     assert!(began.elapsed() < Duration::from_secs(2));
@@ -135,13 +139,13 @@ fn peers_stay_when_the_server_dies_and_find_it_again() {
     wait_connected(&b, 1);
     drop(server);
     wait_for(&a, |event| {
-        assert!(!matches!(event, RoomEvent::Left(..)), "{event:?}");
-        (event == RoomEvent::ServerLost).then_some(())
+        assert!(!matches!(event, SessionEvent::Left(..)), "{event:?}");
+        (event == SessionEvent::ServerLost).then_some(())
     });
     b.send_to_all(b"still here").unwrap();
     assert_eq!(wait_for(&a, message), b"still here");
     let server = TestServer::start_at(address, DialectPolicy::Auto);
-    wait_for(&a, |event| (event == RoomEvent::ServerRegained).then_some(()));
+    wait_for(&a, |event| (event == SessionEvent::ServerRegained).then_some(()));
     let c = join(&server, &id);
     wait_connected(&c, 2);
     assert_eq!(a.peers().len(), 2);
@@ -181,7 +185,7 @@ fn rooms_end_without_leaving_anything() {
         let (a, b) = (join(&server, &id), join(&server, &id));
         wait_connected(&a, 1);
         drop(b);
-        wait_for(&a, |event| matches!(event, RoomEvent::Left(_, Departure::Goodbye, _)).then_some(()));
+        wait_for(&a, |event| matches!(event, SessionEvent::Left(_, Departure::Goodbye, _)).then_some(()));
     };
     round();
     let before = descriptors();
@@ -193,23 +197,23 @@ fn rooms_end_without_leaving_anything() {
 #[test]
 fn what_cannot_be_is_an_error() {
     let server = TestServer::start(DialectPolicy::Auto);
-    let options = RoomOptions::default;
-    let kind = |result: Result<Room, holepunch::Error>| result.map(|_| ()).unwrap_err().kind();
-    assert_eq!(kind(Room::join(&mut server.client(), b"", options())), ErrorKind::InvalidSessionId);
+    let options = SessionOptions::default;
+    let kind = |result: Result<Session, holepunch::Error>| result.map(|_| ()).unwrap_err().kind();
+    assert_eq!(kind(Session::join(&mut server.client(), b"", options())), ErrorKind::InvalidSessionId);
     let mut nowhere = Client::new("no-such-host.invalid:5000").unwrap();
-    assert_eq!(kind(Room::join(&mut nowhere, b"id", options())), ErrorKind::ServerNotFound);
+    assert_eq!(kind(Session::join(&mut nowhere, b"id", options())), ErrorKind::ServerNotFound);
     let room = join(&server, &unique_id());
     assert_eq!(room.send_to_all(&vec![0; MAX_MESSAGE + 1]).unwrap_err().kind(), ErrorKind::InvalidArgument);
     assert_eq!(room.send_to_all(b"nobody hears").unwrap(), 1);
     // A server that never answers is told as lost, and the room goes on trying.
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let mut client = Client::new(&silent.local_addr().unwrap().to_string()).unwrap();
-    let room = Room::join(&mut client, b"id", options()).unwrap();
-    wait_for(&room, |event| (event == RoomEvent::ServerLost).then_some(()));
+    let room = Session::join(&mut client, b"id", options()).unwrap();
+    wait_for(&room, |event| (event == SessionEvent::ServerLost).then_some(()));
     // So does one at a server that speaks plain only, and it says why.
     let plain = TestServer::start(DialectPolicy::Plain);
     let room = join(&plain, &unique_id());
-    let refused = RoomEvent::Refused(RefusedReason::DialectRefused);
+    let refused = SessionEvent::Refused(RefusedReason::DialectRefused);
     wait_for(&room, |event| (event == refused).then_some(()));
 }
 
@@ -224,7 +228,7 @@ fn what_was_delivered_is_heard_although_its_sender_has_left() {
     }
     let mut delivered = 0;
     wait_for(&a, |event| {
-        delivered += u8::from(matches!(event, RoomEvent::Delivered(..)));
+        delivered += u8::from(matches!(event, SessionEvent::Delivered(..)));
         (delivered == 100).then_some(())
     });
     let gone = encrypted(a.local());
@@ -236,7 +240,7 @@ fn what_was_delivered_is_heard_although_its_sender_has_left() {
     for number in 0..100 {
         assert_eq!(wait_for(&b, message), [number]);
     }
-    wait_for(&b, |event| (event == RoomEvent::Left(gone, Departure::Goodbye, vec![])).then_some(()));
+    wait_for(&b, |event| (event == SessionEvent::Left(gone, Departure::Goodbye, vec![])).then_some(()));
 }
 
 #[test]
@@ -251,8 +255,8 @@ fn who_leaves_is_told_what_has_not_come() {
     let mut open: BTreeSet<_> = sent.into_iter().collect();
     while let Some(event) = a.next_event(None) {
         match event {
-            RoomEvent::Delivered(_, number) => assert!(open.remove(&number)),
-            RoomEvent::Left(member, why, numbers) => {
+            SessionEvent::Delivered(_, number) => assert!(open.remove(&number)),
+            SessionEvent::Left(member, why, numbers) => {
                 assert_eq!((member, why), (encrypted(b.local()), Departure::WeLeft));
                 assert!(!numbers.is_empty());
                 numbers.iter().for_each(|number| assert!(open.remove(number)));
@@ -271,7 +275,7 @@ fn forwarding_begins_anew_at_a_new_server() {
     let room = || {
         let mut client = server.client();
         client.set_path_policy(PathPolicy::RelayOnly);
-        Room::join(&mut client, &id, RoomOptions::default()).unwrap()
+        Session::join(&mut client, &id, SessionOptions::default()).unwrap()
     };
     let (a, b) = (room(), room());
     wait_connected(&a, 1);
@@ -284,7 +288,7 @@ fn forwarding_begins_anew_at_a_new_server() {
     for (from, to) in [(&a, &b), (&b, &a)] {
         from.send_to_all(b"again").unwrap();
         wait_for(to, |event| {
-            assert!(!matches!(event, RoomEvent::Left(..)), "{event:?}");
+            assert!(!matches!(event, SessionEvent::Left(..)), "{event:?}");
             message(event).filter(|text| text == b"again")
         });
     }
@@ -299,8 +303,8 @@ fn a_message_to_all_goes_to_those_who_can_take_it() {
     let text = vec![7; MAX_MESSAGE];
     while a.send(c.local(), &text).is_ok() {}
     let number = a.send_to_all(&text).unwrap();
-    wait_for(&a, |event| (event == RoomEvent::Untaken(encrypted(c.local()), number)).then_some(()));
-    wait_for(&a, |event| (event == RoomEvent::Delivered(encrypted(b.local()), number)).then_some(()));
+    wait_for(&a, |event| (event == SessionEvent::Untaken(encrypted(c.local()), number)).then_some(()));
+    wait_for(&a, |event| (event == SessionEvent::Delivered(encrypted(b.local()), number)).then_some(()));
     assert_eq!(wait_for(&b, message), text);
 }
 
@@ -309,9 +313,9 @@ fn plain_peers_are_refused_or_marked_in_every_event() {
     let server = TestServer::start(DialectPolicy::Auto);
     let id = unique_id();
     let closed = join(&server, &id);
-    let mut options = RoomOptions::default();
+    let mut options = SessionOptions::default();
     options.plain_peers = true;
-    let open = Room::join(&mut server.client(), &id, options).unwrap();
+    let open = Session::join(&mut server.client(), &id, options).unwrap();
     wait_connected(&closed, 1);
     wait_connected(&open, 1);
     let mut client = server.client();
@@ -319,16 +323,16 @@ fn plain_peers_are_refused_or_marked_in_every_event() {
     let peers = client.connect(&id, 1).unwrap();
     let socket = client.take_socket(peers[0].socket).unwrap();
     let plain = wait_for(&open, |event| match event {
-        RoomEvent::Joined(member) => Some(member),
+        SessionEvent::Joined(member) => Some(member),
         _ => None,
     });
     assert!(!plain.encrypted);
     wait_for(&open, |event| {
-        matches!(event, RoomEvent::Connected(who, _, None) if who == plain).then_some(())
+        matches!(event, SessionEvent::Connected(who, _, None) if who == plain).then_some(())
     });
     let member = open.peers().into_iter().find(|peer| peer.member == plain).unwrap();
     socket.send_to(b"in the open", peers[0].endpoint).unwrap();
-    wait_for(&open, |event| (event == RoomEvent::Message(plain, b"in the open".to_vec())).then_some(()));
+    wait_for(&open, |event| (event == SessionEvent::Message(plain, b"in the open".to_vec())).then_some(()));
     open.send(plain.id, &[1; MAX_PLAIN_MESSAGE]).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut buffer = [0; 2000];
@@ -346,9 +350,11 @@ fn plain_peers_are_refused_or_marked_in_every_event() {
     assert!(member.path.is_some() && open.export_key(plain.id, b"label").is_none());
     // It says no goodbye; the server forgets it, and then it has been silent for too long.
     wait_so_long_for(&open, 3 * PATIENCE, |event| {
-        (event == RoomEvent::Left(plain, Departure::TimedOut, vec![])).then_some(())
+        (event == SessionEvent::Left(plain, Departure::TimedOut, vec![])).then_some(())
     });
     let told = std::iter::from_fn(|| closed.next_event(Some(Duration::ZERO)));
-    assert!(told.into_iter().all(|event| !matches!(event, RoomEvent::Joined(member) if !member.encrypted)));
+    assert!(
+        told.into_iter().all(|event| !matches!(event, SessionEvent::Joined(member) if !member.encrypted))
+    );
     assert_eq!(closed.peers().len(), 1);
 }

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::SystemTime;
 
-use holepunch::{Client, Departure, Error, PeerId, Room, RoomEvent, RoomOptions};
+use holepunch::{Client, Departure, Error, PeerId, Session, SessionEvent, SessionOptions};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let [server, id] = &arguments[..] else { return Err("usage: room SERVER ID".into()) };
     let mut client = Client::new(server)?;
-    let room = Room::join(&mut client, id.as_bytes(), RoomOptions::default())?;
+    let room = Session::join(&mut client, id.as_bytes(), SessionOptions::default())?;
     tell(&format!("local {:?} {}", room.local(), room.public_key().fingerprint()));
 
     // Signals and lines of input come from threads that end with the program.
@@ -50,7 +50,7 @@ fn tell(what: &str) {
     println!("{:.6} {what}", now.as_secs_f64());
 }
 
-fn obey(room: &Room, line: &str) {
+fn obey(room: &Session, line: &str) {
     match line.splitn(3, ' ').collect::<Vec<_>>()[..] {
         ["/peers"] => {
             for peer in room.peers() {
@@ -80,28 +80,28 @@ fn tell_sent(number: Result<u64, Error>, text: &str) {
     }
 }
 
-fn describe(event: RoomEvent) -> String {
+fn describe(event: SessionEvent) -> String {
     match event {
-        RoomEvent::Registered(endpoint) => format!("registered {endpoint}"),
-        RoomEvent::ServerLost => "server-lost".into(),
-        RoomEvent::ServerRegained => "server-regained".into(),
-        RoomEvent::Refused(reason) => format!("refused {reason:?}"),
-        RoomEvent::Failed(error) => format!("failed {}", std::io::Error::from_raw_os_error(error)),
-        RoomEvent::Joined(peer) => format!("joined {:?}", peer.id),
-        RoomEvent::Connected(peer, path, key) => {
+        SessionEvent::Registered(endpoint) => format!("registered {endpoint}"),
+        SessionEvent::ServerLost => "server-lost".into(),
+        SessionEvent::ServerRegained => "server-regained".into(),
+        SessionEvent::Refused(reason) => format!("refused {reason:?}"),
+        SessionEvent::Failed(error) => format!("failed {}", std::io::Error::from_raw_os_error(error)),
+        SessionEvent::Joined(peer) => format!("joined {:?}", peer.id),
+        SessionEvent::Connected(peer, path, key) => {
             let fingerprint = key.map_or("-".into(), |key| key.fingerprint());
             format!("connected {:?} {} {} {fingerprint}", peer.id, path.endpoint, path.kind.name())
         }
-        RoomEvent::PathChanged(peer, path) => {
+        SessionEvent::PathChanged(peer, path) => {
             format!("path {:?} {} {}", peer.id, path.endpoint, path.kind.name())
         }
-        RoomEvent::Message(peer, text) => {
+        SessionEvent::Message(peer, text) => {
             format!("message {:?} {}", peer.id, String::from_utf8_lossy(&text).escape_debug())
         }
-        RoomEvent::Delivered(peer, number) => format!("delivered {:?} {number}", peer.id),
-        RoomEvent::Untaken(peer, number) => format!("untaken {:?} {number}", peer.id),
-        RoomEvent::Untold(count) => format!("untold {count}"),
-        RoomEvent::Left(peer, departure, undelivered) => {
+        SessionEvent::Delivered(peer, number) => format!("delivered {:?} {number}", peer.id),
+        SessionEvent::Untaken(peer, number) => format!("untaken {:?} {number}", peer.id),
+        SessionEvent::Untold(count) => format!("untold {count}"),
+        SessionEvent::Left(peer, departure, undelivered) => {
             let reason = match departure {
                 Departure::Goodbye => "goodbye",
                 Departure::TimedOut => "timed-out",

@@ -10,7 +10,7 @@ use super::guard::{bytes, clear_sized, guard, guard_or, is_struct_size_of, wait_
 use super::key::{HP_KEY_LEN, export};
 use super::session_types::{hp_peer_id, hp_session_counters, hp_session_event, hp_session_peer};
 use super::status::hp_status::{self, *};
-use crate::{PeerId, PublicKey, Room, RoomEvent, RoomOptions};
+use crate::{PeerId, PublicKey, Session, SessionEvent, SessionOptions};
 
 /// Most members of a session, ourselves not counted.
 pub const HP_SESSION_MAX_PEERS: usize = 256;
@@ -25,9 +25,9 @@ pub struct hp_session {
 }
 
 struct Inner {
-    room: Room,
+    room: Session,
     /// The event that the caller's pointers lead into; locked while somebody asks for one.
-    told: Mutex<Option<RoomEvent>>,
+    told: Mutex<Option<SessionEvent>>,
 }
 
 /// What a session is joined with. HP_SESSION_OPTIONS_INIT sets struct_size and the defaults.
@@ -54,14 +54,14 @@ pub struct hp_session_options {
 impl hp_session_options {
     /// # Safety
     /// The pointers lead to as many readable bytes as documented, or are NULL.
-    unsafe fn to_options(self) -> Result<RoomOptions, hp_status> {
+    unsafe fn to_options(self) -> Result<SessionOptions, hp_status> {
         let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         let len = self.pinned_count.checked_mul(HP_KEY_LEN).ok_or(HP_STATUS_INVALID_ARGUMENT)?;
         let pins_nobody = !self.pinned.is_null() && self.pinned_count == 0;
         if !(0..=1).contains(&self.plain_peers) || self.max_unfetched < 2048 || pins_nobody {
             return Err(HP_STATUS_INVALID_ARGUMENT);
         }
-        let mut options = RoomOptions { plain_peers: self.plain_peers == 1, ..RoomOptions::default() };
+        let mut options = SessionOptions { plain_peers: self.plain_peers == 1, ..SessionOptions::default() };
         // SAFETY: as the caller promises.
         unsafe {
             options.identity = self.identity.cast::<[u8; HP_KEY_LEN]>().as_ref().copied();
@@ -80,7 +80,7 @@ impl hp_session_options {
 /// `session` is NULL or live.
 unsafe fn with_room(
     session: *const hp_session,
-    body: impl FnOnce(&Room) -> Result<(), Failure>,
+    body: impl FnOnce(&Session) -> Result<(), Failure>,
 ) -> hp_status {
     guard(|| {
         // SAFETY: NULL or live by the caller's promise.
@@ -121,10 +121,11 @@ pub unsafe extern "C" fn hp_session_join(
                     given.to_options()?
                 }
                 Some(_) => return Err(HP_STATUS_INVALID_ARGUMENT.into()),
-                None => RoomOptions::default(),
+                None => SessionOptions::default(),
             };
             let out = out.as_mut().ok_or(HP_STATUS_INVALID_ARGUMENT)?;
-            let inner = Inner { room: Room::join(&mut state.client, id, options)?, told: Mutex::new(None) };
+            let inner =
+                Inner { room: Session::join(&mut state.client, id, options)?, told: Mutex::new(None) };
             *out = Box::into_raw(Box::new(hp_session { inner: Arc::new(inner) }));
             Ok(())
         })

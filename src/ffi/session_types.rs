@@ -3,7 +3,7 @@
 use super::address::hp_addr;
 use super::peer::{HP_RTT_UNKNOWN, path_number, rtt_micros};
 use crate::proto::wire::RefusedReason;
-use crate::{Departure, MemberId, PeerId, PeerPath, RoomEvent, RoomPeer};
+use crate::{Departure, MemberId, PeerId, PeerPath, SessionEvent, SessionPeer};
 
 /// Event: the server keeps us, under endpoint; for the first time, or again.
 pub const HP_EVENT_REGISTERED: i32 = 1;
@@ -175,35 +175,35 @@ impl hp_session_event {
     }
 
     /// The event for C; what it points to is borrowed from `event`.
-    pub(super) fn new(event: &RoomEvent, struct_size: u32) -> Self {
+    pub(super) fn new(event: &SessionEvent, struct_size: u32) -> Self {
         let value = match event {
-            RoomEvent::Registered(observed) => {
+            SessionEvent::Registered(observed) => {
                 Self { endpoint: (*observed).into(), ..Self::of(HP_EVENT_REGISTERED) }
             }
-            RoomEvent::ServerLost => Self::of(HP_EVENT_SERVER_LOST),
-            RoomEvent::ServerRegained => Self::of(HP_EVENT_SERVER_REGAINED),
-            RoomEvent::Refused(reason) => {
+            SessionEvent::ServerLost => Self::of(HP_EVENT_SERVER_LOST),
+            SessionEvent::ServerRegained => Self::of(HP_EVENT_SERVER_REGAINED),
+            SessionEvent::Refused(reason) => {
                 Self { reason: refused_number(*reason), ..Self::of(HP_EVENT_REFUSED) }
             }
-            RoomEvent::Failed(os_error) => Self { reason: *os_error, ..Self::of(HP_EVENT_FAILED) },
-            RoomEvent::Joined(member) => Self::about(HP_EVENT_JOINED, *member),
-            RoomEvent::Connected(member, path, key) => {
+            SessionEvent::Failed(os_error) => Self { reason: *os_error, ..Self::of(HP_EVENT_FAILED) },
+            SessionEvent::Joined(member) => Self::about(HP_EVENT_JOINED, *member),
+            SessionEvent::Connected(member, path, key) => {
                 let key = key.map(|key| key.0).unwrap_or_default();
                 Self { key, ..Self::about(HP_EVENT_CONNECTED, *member).over(path) }
             }
-            RoomEvent::PathChanged(member, path) => Self::about(HP_EVENT_PATH_CHANGED, *member).over(path),
-            RoomEvent::Message(member, text) => Self {
+            SessionEvent::PathChanged(member, path) => Self::about(HP_EVENT_PATH_CHANGED, *member).over(path),
+            SessionEvent::Message(member, text) => Self {
                 data: pointer_to(text),
                 data_len: text.len(),
                 ..Self::about(HP_EVENT_MESSAGE, *member)
             },
-            RoomEvent::Delivered(member, number) => {
+            SessionEvent::Delivered(member, number) => {
                 Self { number: *number, ..Self::about(HP_EVENT_DELIVERED, *member) }
             }
-            RoomEvent::Untaken(member, number) => {
+            SessionEvent::Untaken(member, number) => {
                 Self { number: *number, ..Self::about(HP_EVENT_UNTAKEN, *member) }
             }
-            RoomEvent::Left(member, departure, undelivered) => {
+            SessionEvent::Left(member, departure, undelivered) => {
                 let (reason, key) = match departure {
                     Departure::Goodbye => (HP_LEFT_GOODBYE, [0; 32]),
                     Departure::TimedOut => (HP_LEFT_TIMED_OUT, [0; 32]),
@@ -220,14 +220,14 @@ impl hp_session_event {
                     ..Self::about(HP_EVENT_LEFT, *member)
                 }
             }
-            RoomEvent::Untold(count) => Self { number: *count, ..Self::of(HP_EVENT_UNTOLD) },
+            SessionEvent::Untold(count) => Self { number: *count, ..Self::of(HP_EVENT_UNTOLD) },
         };
         Self { struct_size, ..value }
     }
 }
 
 impl hp_session_peer {
-    pub(super) fn new(peer: &RoomPeer, struct_size: u32) -> Self {
+    pub(super) fn new(peer: &SessionPeer, struct_size: u32) -> Self {
         Self {
             struct_size,
             connected: peer.path.is_some().into(),

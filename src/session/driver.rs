@@ -1,4 +1,4 @@
-//! Drives a [`Session`] over real sockets in a thread of its own.
+//! Drives a session's machine over real sockets in a thread of its own.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::net::portmap::{self, PortMapper};
 #[cfg(target_os = "linux")]
 use crate::net::udp::Report;
 use crate::net::udp::UdpEndpoint;
-use crate::proto::session::Session;
+use crate::proto::session::Session as Machine;
 use crate::proto::{LocalSockets, SocketIndex};
 
 /// Batches that are read from one socket before time and the other sockets get their turn.
@@ -100,7 +100,7 @@ impl Driver {
         }
     }
 
-    fn read(&mut self, session: &mut Session, at: usize) {
+    fn read(&mut self, session: &mut Machine, at: usize) {
         let Some(socket) = &self.sockets[at] else { return };
         for _ in 0..MAX_READS_PER_TURN {
             // What the network reports is read below.
@@ -123,21 +123,21 @@ impl Driver {
         }
     }
 
-    fn look_at_addresses(&mut self, session: &mut Session, now: Instant) {
+    fn look_at_addresses(&mut self, session: &mut Machine, now: Instant) {
         if now < self.addresses_due {
             return;
         }
         self.addresses_due = now + ADDRESSES_PERIOD;
         let addresses = host_candidates(&self.sockets, self.local_sockets, &self.servers);
         if addresses != self.addresses {
-            log::debug!(target: "holepunch::room", "our addresses have changed: {addresses:?}");
+            log::debug!(target: "holepunch::session", "our addresses have changed: {addresses:?}");
             session.change_network(now, &addresses);
             self.addresses = addresses;
         }
     }
 
     /// Opens and closes what the machine wants.
-    fn provide(&mut self, session: &mut Session) {
+    fn provide(&mut self, session: &mut Machine) {
         let now = Instant::now();
         while let Some(wanted) = session.wants_sockets() {
             let opened = open_further(&mut self.sockets, wanted);
@@ -159,7 +159,7 @@ impl Driver {
         }
     }
 
-    fn transmit(&mut self, session: &mut Session) {
+    fn transmit(&mut self, session: &mut Machine) {
         let mut through = None;
         while let Some(transmit) = session.poll_transmit() {
             if through != Some(transmit.socket) || self.outgoing.len() == BATCH {

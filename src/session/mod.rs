@@ -2,15 +2,15 @@
 //! to end.
 //!
 //! ```no_run
-//! use holepunch::{Client, Room, RoomEvent, RoomOptions};
+//! use holepunch::{Client, Session, SessionEvent, SessionOptions};
 //!
 //! let mut client = Client::new("rendezvous.example.org:5000")?;
-//! let room = Room::join(&mut client, b"an ID that all share", RoomOptions::default())?;
+//! let room = Session::join(&mut client, b"an ID that all share", SessionOptions::default())?;
 //! room.send_to_all(b"hello")?;
 //! while let Some(event) = room.next_event(None) {
 //!     match event {
-//!         RoomEvent::Connected(peer, path, key) => println!("{:?} at {}: {key:?}", peer.id, path.endpoint),
-//!         RoomEvent::Message(peer, text) => println!("{:?}: {}", peer.id, String::from_utf8_lossy(&text)),
+//!         SessionEvent::Connected(peer, path, key) => println!("{:?} at {}: {key:?}", peer.id, path.endpoint),
+//!         SessionEvent::Message(peer, text) => println!("{:?}: {}", peer.id, String::from_utf8_lossy(&text)),
 //!         _ => {}
 //!     }
 //! }
@@ -35,13 +35,14 @@ use crate::proto::PeerId;
 use crate::proto::delivery::{DeliveryConfig, MAX_MESSAGE};
 use crate::proto::secure::{PublicKey, public_key};
 use crate::proto::session::{
-    MAX_PLAIN_MESSAGE, SendError, Session, SessionConfig, SessionCounters, SessionEvent, SessionPeer,
+    MAX_PLAIN_MESSAGE, SendError, Session as Machine, SessionConfig, SessionCounters, SessionEvent,
+    SessionPeer,
 };
 
 /// What a room is joined with.
 #[derive(Clone, Default)]
 #[non_exhaustive]
-pub struct RoomOptions {
+pub struct SessionOptions {
     /// Our static private key (X25519), by whose public one the peers know us again; `None`: a fresh one.
     pub identity: Option<[u8; 32]>,
     /// If not empty, the only keys that peers may hold. Others are told of and not talked to.
@@ -62,7 +63,7 @@ struct Shared {
 }
 
 struct State {
-    session: Session,
+    session: Machine,
     /// Whether the wakers are raised: they cost system calls.
     driver_woken: bool,
     events_flagged: bool,
@@ -95,18 +96,18 @@ impl Shared {
 }
 
 /// A room that we are in. Leaves when dropped. Can be used from several threads at once.
-pub struct Room {
+pub struct Session {
     shared: Arc<Shared>,
     local: PeerId,
     key: PublicKey,
     driver: Option<JoinHandle<()>>,
 }
 
-impl Room {
+impl Session {
     /// Joins the room of those who share `id`, by way of the client's server and with its settings (but for the dialect: the
     /// server must speak native, so that it never sees the ID). Looks up the server, within the client's timeout, and returns; who
     /// is there, and whether the server answers, are events. The sockets that the client has, if any, become the room's.
-    pub fn join(client: &mut Client, id: &[u8], options: RoomOptions) -> Result<Self, Error> {
+    pub fn join(client: &mut Client, id: &[u8], options: SessionOptions) -> Result<Self, Error> {
         let waker =
             || Waker::new().map_err(|error| Error::from_io(ErrorKind::Socket, "making a waker", &error));
         let (driver, events) = (waker()?, waker()?);
@@ -115,12 +116,12 @@ impl Room {
         let (meeting, sockets) = client.begin_room(id, options.plain_peers)?;
         let config = SessionConfig { meeting, identity, pinned: options.pinned, delivery: options.delivery };
         let (servers, local_sockets) = (config.meeting.servers.clone(), config.meeting.sockets);
-        let session = Session::new(config, seed, Instant::now());
+        let session = Machine::new(config, seed, Instant::now());
         let local = session.local();
         let state = Mutex::new(State { session, driver_woken: false, events_flagged: false });
         let shared = Arc::new(Shared { state, driver, events });
         let driver = Driver::new(Arc::clone(&shared), sockets, local_sockets, servers);
-        let thread = std::thread::Builder::new().name("hp-room".into()).spawn(move || driver.run());
+        let thread = std::thread::Builder::new().name("hp-session".into()).spawn(move || driver.run());
         let thread =
             thread.map_err(|error| Error::from_io(ErrorKind::Socket, "starting a thread", &error))?;
         Ok(Self { shared, local, key: public_key(&identity), driver: Some(thread) })
@@ -222,7 +223,7 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for Session {
     fn drop(&mut self) {
         self.leave();
         if let Some(driver) = self.driver.take() {

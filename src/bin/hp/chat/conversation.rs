@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use holepunch::proto::wire::RefusedReason;
-use holepunch::{Departure, MemberId, PeerId, PublicKey, RoomEvent, RoomPeer};
+use holepunch::{Departure, MemberId, PeerId, PublicKey, SessionEvent, SessionPeer};
 
 use super::clean::{clean, shortened};
 use super::format::{self, MAX_TEXT, Said};
@@ -132,7 +132,7 @@ impl<'a> Conversation<'a> {
     }
 
     /// Takes note of how everybody is reached now.
-    pub fn refresh(&mut self, peers: Vec<RoomPeer>) {
+    pub fn refresh(&mut self, peers: Vec<SessionPeer>) {
         for peer in peers {
             // Some are there without having been told of yet.
             if self.people.iter().any(|person| person.member == peer.member) {
@@ -142,59 +142,59 @@ impl<'a> Conversation<'a> {
     }
 
     /// Takes an event of the room's.
-    pub fn handle(&mut self, event: RoomEvent) -> Vec<Entry> {
+    pub fn handle(&mut self, event: SessionEvent) -> Vec<Entry> {
         let entry = match event {
-            RoomEvent::Registered(observed) => {
+            SessionEvent::Registered(observed) => {
                 self.server = ServerState::Registered;
                 let seen = (observed, nat(observed));
                 let news = self.observed.replace(seen) != Some(seen);
                 news.then(|| Entry::Note(format!("the server sees us as {observed}{}", seen.1)))
             }
-            RoomEvent::ServerLost => {
+            SessionEvent::ServerLost => {
                 self.server = ServerState::Lost;
                 Some(Entry::Warning("the server does not answer; whoever is connected stays so".into()))
             }
-            RoomEvent::ServerRegained => {
+            SessionEvent::ServerRegained => {
                 let listed = self.observed.is_some();
                 self.server = if listed { ServerState::Registered } else { ServerState::Registering };
                 Some(Entry::Note("the server answers again".into()))
             }
-            RoomEvent::Refused(reason) => {
+            SessionEvent::Refused(reason) => {
                 self.server = ServerState::Refused;
                 Some(Entry::Warning(format!("the server refuses us: {}", refusal(reason))))
             }
-            RoomEvent::Failed(os_error) => {
+            SessionEvent::Failed(os_error) => {
                 self.failure = Some(std::io::Error::from_raw_os_error(os_error));
                 None
             }
-            RoomEvent::Joined(member) => {
+            SessionEvent::Joined(member) => {
                 let person = self.people.get(member).mark();
                 Some(self.greet(member).unwrap_or(Entry::Note(format!("{person} joined, looking for a way"))))
             }
-            RoomEvent::Connected(member, path, key) => {
+            SessionEvent::Connected(member, path, key) => {
                 // What it was called when it joined; the key comes behind.
                 let label = self.label(member.id);
                 let person = self.people.get(member);
                 (person.path, person.key) = (Some(path), key);
                 Some(Entry::Note(format!("{label} is connected: {}", self.describe(member))))
             }
-            RoomEvent::PathChanged(member, path) => {
+            SessionEvent::PathChanged(member, path) => {
                 self.people.get(member).path = Some(path);
                 let way = self.people.get(member).way();
                 Some(Entry::Note(format!("{} is reached another way: {way}", self.label(member.id))))
             }
-            RoomEvent::Message(member, message) => {
+            SessionEvent::Message(member, message) => {
                 format::read(&message, !member.encrypted).and_then(|said| self.hear(member, said))
             }
-            RoomEvent::Delivered(_, number) => {
+            SessionEvent::Delivered(_, number) => {
                 self.pending.remove(&number);
                 None
             }
-            RoomEvent::Untaken(member, number) => Some(self.lose(member.id, "not sent to", &[number])),
-            RoomEvent::Untold(count) => {
+            SessionEvent::Untaken(member, number) => Some(self.lose(member.id, "not sent to", &[number])),
+            SessionEvent::Untold(count) => {
                 Some(Entry::Warning(format!("{count} events came too fast and are not shown")))
             }
-            RoomEvent::Left(member, departure, numbers) => return self.part(member, departure, &numbers),
+            SessionEvent::Left(member, departure, numbers) => return self.part(member, departure, &numbers),
         };
         entry.into_iter().collect()
     }

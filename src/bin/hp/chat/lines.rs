@@ -89,7 +89,7 @@ pub fn run(
         }
         let pause = if outbox.left.is_empty() { pause } else { pause.min(AGAIN) };
         let entries = match receive(happenings, pause) {
-            Some(Happening::Room(event)) => conversation.handle(event),
+            Some(Happening::Session(event)) => conversation.handle(event),
             Some(Happening::Line(line)) => {
                 owed = true;
                 match understand(&line, &conversation) {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
-use holepunch::{ErrorKind, Room, RoomEvent};
+use holepunch::{ErrorKind, Session, SessionEvent};
 use ratatui::crossterm::event::Event as TerminalEvent;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -61,7 +61,7 @@ impl Takes for Known {
 /// Something that a chat reacts to.
 enum Happening {
     /// In the room.
-    Room(RoomEvent),
+    Session(SessionEvent),
     /// On the terminal.
     Terminal(TerminalEvent),
     /// A line was typed.
@@ -113,7 +113,7 @@ fn talk(settings: &Settings) -> Result<usize, (u8, String)> {
     let (name, room_name) = (name.map_err(misused)?, settings.room().map_err(misused)?);
     let options = settings.room_options().map_err(misused)?;
     let mut client = settings.client().map_err(misused)?;
-    let room = Arc::new(Room::join(&mut client, room_name.as_bytes(), options).map_err(failed)?);
+    let room = Arc::new(Session::join(&mut client, room_name.as_bytes(), options).map_err(failed)?);
     let key = room.public_key();
     let name = name.unwrap_or_else(|| format!("guest-{}", &key.fingerprint()[..4]));
     let ourselves = Ourselves { room: clean(&room_name), name, key };
@@ -176,8 +176,8 @@ fn watch_signals(sender: SyncSender<Happening>) -> std::io::Result<()> {
 }
 
 /// Passes on what happens in the room until we leave it.
-fn watch_room(room: Arc<Room>, sender: SyncSender<Happening>) -> std::io::Result<JoinHandle<()>> {
-    let mut events = std::iter::from_fn(move || room.next_event(None)).map(Happening::Room);
+fn watch_room(room: Arc<Session>, sender: SyncSender<Happening>) -> std::io::Result<JoinHandle<()>> {
+    let mut events = std::iter::from_fn(move || room.next_event(None)).map(Happening::Session);
     let watch = move || while events.next().is_some_and(|event| sender.send(event).is_ok()) {};
     Builder::new().name("hp-events".into()).spawn(watch)
 }

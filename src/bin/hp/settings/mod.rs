@@ -14,7 +14,7 @@ use std::path::Path;
 
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use holepunch::proto::secure::PublicKey;
-use holepunch::{Client, RoomOptions};
+use holepunch::{Client, SessionOptions};
 
 use self::dotenv::Assignment;
 pub use self::identity::to_hex;
@@ -233,8 +233,8 @@ impl Settings {
     }
 
     /// [`IDENTITY`], [`PIN`] and [`PLAIN`].
-    pub fn room_options(&self) -> Result<RoomOptions, String> {
-        let mut options = RoomOptions::default();
+    pub fn room_options(&self) -> Result<SessionOptions, String> {
+        let mut options = SessionOptions::default();
         options.identity = self.get(&IDENTITY, |file| identity::load_or_create(Path::new(file)))?;
         options.pinned = self.get(&PIN, public_keys)?.unwrap_or_default();
         options.plain_peers =

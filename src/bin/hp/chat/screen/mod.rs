@@ -11,7 +11,7 @@ use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
-use holepunch::RoomPeer;
+use holepunch::SessionPeer;
 use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, read};
 
 use self::prompt::Prompt;
@@ -39,7 +39,7 @@ pub fn run(
     conversation: Conversation<'_>,
     happenings: &Receiver<Happening>,
     sender: SyncSender<Happening>,
-    peers: &dyn Fn() -> Vec<RoomPeer>,
+    peers: &dyn Fn() -> Vec<SessionPeer>,
     warnings: Vec<Entry>,
     colours: bool,
 ) -> io::Result<usize> {
@@ -95,7 +95,7 @@ impl<'a> Chat<'a> {
 
     fn handle(&mut self, happening: Happening) {
         match happening {
-            Happening::Room(event) => {
+            Happening::Session(event) => {
                 self.conversation.handle(event).into_iter().for_each(|entry| self.scrollback.push(entry))
             }
             Happening::Terminal(Event::Key(key)) if key.kind != KeyEventKind::Release => self.press(key),

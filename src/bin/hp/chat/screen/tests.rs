@@ -2,7 +2,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use holepunch::proto::SocketIndex;
-use holepunch::{CandidateKind, Departure, MemberId, PeerId, PeerPath, PublicKey, RoomEvent};
+use holepunch::{CandidateKind, Departure, MemberId, PeerId, PeerPath, PublicKey, SessionEvent};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
@@ -40,12 +40,12 @@ fn path(port: u16) -> PeerPath {
 
 fn meet(chat: &mut Chat<'_>) {
     for event in [
-        RoomEvent::Registered("192.0.2.1:40000".parse().unwrap()),
-        RoomEvent::Joined(BOB),
-        RoomEvent::Connected(BOB, path(4000), Some(PublicKey([8; 32]))),
-        RoomEvent::Message(BOB, format::hello("bob")),
+        SessionEvent::Registered("192.0.2.1:40000".parse().unwrap()),
+        SessionEvent::Joined(BOB),
+        SessionEvent::Connected(BOB, path(4000), Some(PublicKey([8; 32]))),
+        SessionEvent::Message(BOB, format::hello("bob")),
     ] {
-        chat.handle(Happening::Room(event));
+        chat.handle(Happening::Session(event));
     }
 }
 
@@ -94,7 +94,7 @@ fn a_conversation_is_shown_with_who_is_there_and_how() {
         ],
     );
     enter(&mut chat, "hello, bob");
-    chat.handle(Happening::Room(RoomEvent::Message(BOB, format::text("hello, \x1b[31malice", false))));
+    chat.handle(Happening::Session(SessionEvent::Message(BOB, format::text("hello, \x1b[31malice", false))));
     shows(&mut chat, &["<alice> hello, bob", "<bob> hello, \u{fffd}[31malice"]);
     assert_eq!(
         *sent.borrow(),
@@ -105,11 +105,11 @@ fn a_conversation_is_shown_with_who_is_there_and_how() {
 #[test]
 fn plain_peers_are_marked_everywhere() {
     let (mut chat, sent) = chat();
-    chat.handle(Happening::Room(RoomEvent::Joined(PLAIN)));
+    chat.handle(Happening::Session(SessionEvent::Joined(PLAIN)));
     enter(&mut chat, "too early");
-    chat.handle(Happening::Room(RoomEvent::Connected(PLAIN, path(5000), None)));
+    chat.handle(Happening::Session(SessionEvent::Connected(PLAIN, path(5000), None)));
     press(&mut chat, KeyCode::Enter, KeyModifiers::NONE);
-    chat.handle(Happening::Room(RoomEvent::Message(PLAIN, b"\x01\x01\x03bob".to_vec())));
+    chat.handle(Happening::Session(SessionEvent::Message(PLAIN, b"\x01\x01\x03bob".to_vec())));
     shows(
         &mut chat,
         &[
@@ -128,9 +128,9 @@ fn what_did_not_come_is_told() {
     meet(&mut chat);
     enter(&mut chat, "first");
     enter(&mut chat, "second");
-    chat.handle(Happening::Room(RoomEvent::Delivered(BOB, 2)));
-    chat.handle(Happening::Room(RoomEvent::Left(BOB, Departure::TimedOut, vec![1, 3])));
-    chat.handle(Happening::Room(RoomEvent::Untold(4)));
+    chat.handle(Happening::Session(SessionEvent::Delivered(BOB, 2)));
+    chat.handle(Happening::Session(SessionEvent::Left(BOB, Departure::TimedOut, vec![1, 3])));
+    chat.handle(Happening::Session(SessionEvent::Untold(4)));
     shows(
         &mut chat,
         &[
@@ -161,10 +161,10 @@ fn the_server_being_lost_or_unwilling_is_seen_at_a_glance() {
     use holepunch::proto::wire::RefusedReason;
     let (mut chat, _) = chat();
     for (event, wanted) in [
-        (Happening::Room(RoomEvent::ServerLost), "SERVER LOST"),
-        (Happening::Room(RoomEvent::ServerRegained), "registering"),
-        (Happening::Room(RoomEvent::Refused(RefusedReason::SessionFull)), "REFUSED"),
-        (Happening::Room(RoomEvent::Failed(101)), "the room is full"),
+        (Happening::Session(SessionEvent::ServerLost), "SERVER LOST"),
+        (Happening::Session(SessionEvent::ServerRegained), "registering"),
+        (Happening::Session(SessionEvent::Refused(RefusedReason::SessionFull)), "REFUSED"),
+        (Happening::Session(SessionEvent::Failed(101)), "the room is full"),
     ] {
         chat.handle(event);
         shows(&mut chat, &[wanted]);
@@ -256,8 +256,11 @@ fn home_and_end_scroll_while_nothing_is_typed() {
 fn every_size_can_be_drawn() {
     let (mut chat, _) = chat();
     meet(&mut chat);
-    chat.handle(Happening::Room(RoomEvent::Joined(PLAIN)));
-    chat.handle(Happening::Room(RoomEvent::Message(BOB, format::text("你好 👩\u{200d}🚀 and so on", false))));
+    chat.handle(Happening::Session(SessionEvent::Joined(PLAIN)));
+    chat.handle(Happening::Session(SessionEvent::Message(
+        BOB,
+        format::text("你好 👩\u{200d}🚀 and so on", false),
+    )));
     chat.handle(Happening::Terminal(Event::Paste("好".repeat(30))));
     for width in (0..30).chain([40, 71, 72, 73, 90]) {
         for height in 0..12 {
@@ -273,7 +276,7 @@ fn every_size_can_be_drawn() {
 fn colours_can_be_left_out() {
     let (mut chat, _) = chat();
     meet(&mut chat);
-    chat.handle(Happening::Room(RoomEvent::Message(BOB, format::text("hi", false))));
+    chat.handle(Happening::Session(SessionEvent::Message(BOB, format::text("hi", false))));
     let coloured = |chat: &mut Chat<'_>| {
         let terminal = drawn(chat, 100, 30);
         let reset = ratatui::style::Color::Reset;
