@@ -2,6 +2,7 @@
 
 mod chat;
 mod check;
+mod pipe;
 mod settings;
 
 use std::process::ExitCode;
@@ -26,6 +27,10 @@ enum Command {
     Check(check::Arguments),
     /// Talk in a room, encrypted from end to end; settings can also stand in the environment or in the file `.env`
     Chat(settings::Flags<chat::Known>),
+    /// Pass standard input to whoever has the same ID, and what comes from there to standard output; encrypted, whole, in order
+    Pipe(pipe::Arguments),
+    /// Make a fresh ID, which nobody guesses
+    Id,
 }
 
 fn main() -> ExitCode {
@@ -35,5 +40,20 @@ fn main() -> ExitCode {
     match arguments.command {
         Command::Check(arguments) => check::run(&arguments),
         Command::Chat(flags) => chat::run(&flags),
+        Command::Pipe(arguments) => pipe::run(&arguments),
+        Command::Id => print_id(),
+    }
+}
+
+fn print_id() -> ExitCode {
+    match holepunch::generate_session_id() {
+        Ok(id) => {
+            println!("{id}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("hp id: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
