@@ -4,25 +4,31 @@ use std::collections::VecDeque;
 
 use super::frame::{Frame, MAX_DATA};
 
-/// So many bytes may be under way that the other side has not written yet.
+/// So much may be under way that the other side has not written yet.
 pub const WINDOW: u64 = 8 << 20;
 /// The other side is told of room that has become free in such pieces.
 const LIMIT_STEP: u64 = WINDOW / 8;
+/// How a message counts beside its bytes, so that many short ones do not fill memory.
+const MESSAGE_COST: u64 = 64;
 
 /// Both ways of a pipe that has its two ends.
 #[derive(Debug)]
 pub struct Transfer {
     /// What was read and not sent, as messages.
     waiting: VecDeque<Vec<u8>>,
-    /// Bytes that were sent, and may be sent in all.
+    /// Bytes that were sent.
     sent: u64,
+    /// What they and their messages count, and may count in all.
+    spent: u64,
     limit: u64,
     input_ended: bool,
     end_sent: bool,
     /// The other side has written all that we have sent.
     confirmed: bool,
-    /// Bytes that have come, that were written, and that the other side may send in all.
+    /// Bytes that have come.
     received: u64,
+    /// What they and their messages count, what of it was written, and what it may count in all.
+    used: u64,
     written: u64,
     granted: u64,
     their_end: bool,
@@ -41,11 +47,13 @@ impl Transfer {
         Self {
             waiting: VecDeque::new(),
             sent: 0,
+            spent: 0,
             limit: WINDOW,
             input_ended: false,
             end_sent: false,
             confirmed: false,
             received: 0,
+            used: 0,
             written: 0,
             granted: WINDOW,
             their_end: false,
@@ -89,9 +97,9 @@ impl Transfer {
         }
     }
 
-    /// So many bytes of what has come were written.
+    /// The next of the messages that have come was written: so many bytes.
     pub fn note_written(&mut self, bytes: usize) {
-        self.written += bytes as u64;
+        self.written += cost(bytes);
     }
 
     /// The other side has got a message of ours.
@@ -102,14 +110,13 @@ impl Transfer {
     /// Takes a message; gives it back if its data are to be written.
     pub fn take(&mut self, message: Vec<u8>) -> Result<Option<Vec<u8>>, Violation> {
         match Frame::read(&message) {
-            Some(Frame::Data(data))
-                if !self.their_end && data.len() as u64 <= self.granted - self.received =>
-            {
+            Some(Frame::Data(data)) if !self.their_end && self.used + cost(data.len()) <= self.granted => {
                 self.received += data.len() as u64;
+                self.used += cost(data.len());
                 return Ok(Some(message));
             }
-            Some(Frame::Limit(limit)) if limit >= self.limit && limit <= self.sent + WINDOW => {
-                self.limit = limit
+            Some(Frame::Limit(limit)) if limit >= self.limit && limit <= self.spent + WINDOW => {
+                self.limit = limit;
             }
             Some(Frame::End) if !self.their_end => self.their_end = true,
             Some(Frame::Done) if self.end_sent => self.confirmed = true,
@@ -128,24 +135,30 @@ impl Transfer {
             self.granted = granted;
         }
         while let Some(message) = self.waiting.front() {
-            let after = self.sent + message.len() as u64 - 1;
-            if after > self.limit || send(message).is_none() {
+            let len = message.len() - 1;
+            if self.spent + cost(len) > self.limit || send(message).is_none() {
                 break;
             }
-            self.sent = after;
+            self.sent += len as u64;
+            self.spent += cost(len);
             self.waiting.pop_front().into_iter().for_each(&mut sent);
         }
         if self.input_ended && self.waiting.is_empty() && !self.end_sent {
             self.end_sent = send(&Frame::End.encode()).is_some();
         }
-        if self.their_end && self.written == self.received && self.done.is_none() {
+        if self.their_end && self.written == self.used && self.done.is_none() {
             self.done = send(&Frame::Done.encode());
         }
     }
 }
 
+/// What a message with so many bytes counts.
+const fn cost(len: usize) -> u64 {
+    len as u64 + MESSAGE_COST
+}
+
 // Else what waits for room would wait for ever.
-const _: () = assert!(WINDOW - LIMIT_STEP >= MAX_DATA as u64);
+const _: () = assert!(WINDOW - LIMIT_STEP >= cost(MAX_DATA));
 
 #[cfg(test)]
 mod tests {
@@ -173,16 +186,16 @@ mod tests {
     #[test]
     fn who_does_not_write_is_sent_no_more_than_the_window() {
         let (mut a, mut b) = (Transfer::new(), Transfer::new());
-        let count = 2 * WINDOW as usize / MAX_DATA;
-        (0..count).for_each(|_| a.push_input(data(MAX_DATA)));
+        let room = (WINDOW / cost(MAX_DATA)) as usize;
+        (0..2 * room).for_each(|_| a.push_input(data(MAX_DATA)));
         let first = flow(&mut a, &mut b);
-        assert_eq!(first.len(), WINDOW as usize / MAX_DATA);
+        assert_eq!(first.len(), room);
         assert!(flow(&mut a, &mut b).is_empty());
         // The other way still goes.
         b.push_input(data(3));
         assert_eq!(flow(&mut b, &mut a), [data(3)]);
         let mut come = first.len();
-        b.note_written(b.received() as usize);
+        first.iter().for_each(|message| b.note_written(message.len() - 1));
         assert!(flow(&mut b, &mut a).is_empty());
         come += flow(&mut a, &mut b).len();
         assert!(come > first.len() && a.sent() == (come * MAX_DATA) as u64);
@@ -207,6 +220,13 @@ mod tests {
     }
 
     #[test]
+    fn short_messages_count_more_than_their_bytes() {
+        let (mut a, mut b) = (Transfer::new(), Transfer::new());
+        (0..WINDOW / MESSAGE_COST).for_each(|_| a.push_input(data(1)));
+        assert_eq!(flow(&mut a, &mut b).len() as u64, WINDOW / cost(1));
+    }
+
+    #[test]
     fn what_is_not_taken_is_sent_later() {
         let (mut a, mut b) = (Transfer::new(), Transfer::new());
         a.push_input(data(1));
@@ -223,7 +243,7 @@ mod tests {
             assert_eq!(Transfer::new().take(wrong.clone()), Err(Violation), "{wrong:?}");
         }
         let mut full = Transfer::new();
-        full.received = WINDOW;
+        full.used = WINDOW - MESSAGE_COST;
         assert_eq!(full.take(data(1)), Err(Violation));
         let mut ended = Transfer::new();
         assert_eq!(ended.take(Frame::End.encode()), Ok(None));
