@@ -3,6 +3,7 @@
 mod chat;
 mod check;
 mod pipe;
+mod refusal;
 mod settings;
 
 use std::process::ExitCode;

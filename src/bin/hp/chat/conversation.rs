@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use holepunch::proto::wire::RefusedReason;
-use holepunch::{Departure, MemberId, PeerId, PublicKey, SessionEvent, SessionPeer};
+use holepunch::{Departure, MemberId, PeerId, PublicKey, RoomEvent, RoomPeer};
 
 use super::clean::{clean, shortened};
 use super::format::{self, MAX_TEXT, Said};
 use super::people::{People, Person};
+use crate::refusal::refusal;
 
 /// Something to be shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -368,16 +368,6 @@ const HELP: [&str; 6] = [
     "PageUp, PageDown  what was said before; Home and End, too, while nothing is typed",
     "Up, Down          what you typed before",
 ];
-
-fn refusal(reason: RefusedReason) -> &'static str {
-    match reason {
-        RefusedReason::UnknownRegistration => "it does not know us any more",
-        RefusedReason::SessionFull => "the room is full",
-        RefusedReason::ServerFull => "it has no room for anybody",
-        RefusedReason::PeerIdTaken => "somebody else has our ID",
-        RefusedReason::DialectRefused => "it does not speak the native dialect",
-    }
-}
 
 /// Whether a NAT is in the way, if that can be told.
 fn nat(observed: SocketAddr) -> &'static str {

@@ -22,6 +22,7 @@ use self::frame::{Frame, VERSION};
 use self::pairing::Pairing;
 use self::progress::Progress;
 use self::transfer::{Transfer, Violation};
+use crate::refusal::refusal;
 use crate::settings::{Flags, IDENTITY, LOCAL, PIN, SERVER, Setting, Settings, Takes, to_hex};
 
 const TIMEOUT: Setting = Setting {
@@ -245,7 +246,7 @@ impl Pipe<'_> {
             }
             RoomEvent::ServerLost => self.tell("the server does not answer"),
             RoomEvent::ServerRegained => self.tell("the server answers again"),
-            RoomEvent::Refused(reason) => self.tell(&format!("the server refuses us: {reason:?}")),
+            RoomEvent::Refused(reason) => self.tell(&format!("the server refuses us: {}", refusal(reason))),
             RoomEvent::Failed(number) => {
                 let error = io::Error::from_raw_os_error(number);
                 return Err(failed(format!("waiting for the network: {error}")));
@@ -334,5 +335,28 @@ impl Pipe<'_> {
         self.progress = Progress::new(Instant::now(), streams::input_len(), self.quiet);
         self.open = Some(Open { partner, transfer: Transfer::new(), buffers, output: Some(output) });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings;
+
+    #[test]
+    fn the_table_in_the_docs_is_complete() {
+        let table = include_str!("../../../../docs/pipe.md");
+        for setting in Known::SETTINGS {
+            let row = settings::documentation(setting);
+            assert!(table.contains(&row), "docs/pipe.md lacks the row\n{row}");
+        }
+    }
+
+    #[test]
+    fn patience_is_a_number_of_seconds() {
+        assert_eq!(seconds("90"), Ok(Duration::from_secs(90)));
+        for wrong in ["0", "-1", "1.5", "", "soon"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
     }
 }

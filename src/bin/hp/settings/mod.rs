@@ -85,7 +85,7 @@ pub const PIN: Setting = Setting {
     alias: None,
     value: "KEY,...",
     default: "whoever knows the room",
-    help: "The only public keys that the others may hold, as `/verify` shows them",
+    help: "The only public keys that the others may hold, as `/verify` and `hp pipe` show them",
 };
 
 /// Whether people without encryption are let in.
