@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use holepunch::{Departure, MemberId, PeerId, PublicKey, RoomEvent, RoomPeer};
+use holepunch::{Departure, MemberId, PeerId, PublicKey, SessionEvent, SessionPeer};
 
 use super::clean::{clean, shortened};
 use super::format::{self, MAX_TEXT, Said};

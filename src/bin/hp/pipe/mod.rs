@@ -14,7 +14,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use holepunch::{Departure, MemberId, PeerId, Room, RoomEvent};
+use holepunch::{Departure, MemberId, PeerId, Session, SessionEvent};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -60,7 +60,7 @@ pub struct Arguments {
 /// Something that a pipe reacts to.
 enum Happening {
     /// In the room.
-    Room(RoomEvent),
+    Session(SessionEvent),
     /// A message was made of what was read; without data: no more will be.
     Read(io::Result<Vec<u8>>),
     /// So much was written.
@@ -108,7 +108,7 @@ fn connect(arguments: &Arguments) -> Result<(), Failure> {
     let timeout = settings.get(&TIMEOUT, seconds).map_err(misused)?;
     let options = settings.room_options().map_err(misused)?;
     let mut client = settings.client().map_err(misused)?;
-    let room = Room::join(&mut client, arguments.id.as_bytes(), options);
+    let room = Session::join(&mut client, arguments.id.as_bytes(), options);
     let room = Arc::new(room.map_err(|error| failed(error.to_string()))?);
     let start = |error: io::Error| failed(format!("starting to wait for events: {error}"));
     let (sender, happenings) = sync_channel(BACKLOG);
@@ -166,14 +166,14 @@ fn watch_signals(sender: SyncSender<Happening>) -> io::Result<()> {
 }
 
 /// Passes on what happens in the room until we leave it.
-fn watch_room(room: Arc<Room>, sender: SyncSender<Happening>) -> io::Result<JoinHandle<()>> {
-    let mut events = std::iter::from_fn(move || room.next_event(None)).map(Happening::Room);
+fn watch_room(room: Arc<Session>, sender: SyncSender<Happening>) -> io::Result<JoinHandle<()>> {
+    let mut events = std::iter::from_fn(move || room.next_event(None)).map(Happening::Session);
     let watch = move || while events.next().is_some_and(|event| sender.send(event).is_ok()) {};
     Builder::new().name("hp-events".into()).spawn(watch)
 }
 
 struct Pipe<'a> {
-    room: &'a Room,
+    room: &'a Session,
     quiet: bool,
     sender: SyncSender<Happening>,
     progress: Progress,
@@ -205,7 +205,7 @@ impl Pipe<'_> {
 
     fn handle(&mut self, happening: Happening) -> Result<(), Failure> {
         match (happening, &mut self.open) {
-            (Happening::Room(event), _) => return self.handle_event(event),
+            (Happening::Session(event), _) => return self.handle_event(event),
             (Happening::Signal(signal), _) => {
                 let code = u8::try_from(128 + signal).unwrap_or(1);
                 return Err(Failure { code, message: "told to end before all was through".into() });
@@ -224,18 +224,18 @@ impl Pipe<'_> {
         Ok(())
     }
 
-    fn handle_event(&mut self, event: RoomEvent) -> Result<(), Failure> {
+    fn handle_event(&mut self, event: SessionEvent) -> Result<(), Failure> {
         let partner = self.meeting.partner();
         match event {
-            RoomEvent::Connected(member, ..) => self.meeting.handle_connected(member.id),
-            RoomEvent::Message(member, message) => return self.hear(member, message),
-            RoomEvent::Delivered(member, number) if Some(member.id) == partner => {
+            SessionEvent::Connected(member, ..) => self.meeting.handle_connected(member.id),
+            SessionEvent::Message(member, message) => return self.hear(member, message),
+            SessionEvent::Delivered(member, number) if Some(member.id) == partner => {
                 self.open.iter_mut().for_each(|open| open.transfer.note_delivered(number));
             }
-            RoomEvent::Left(member, departure, _) if Some(member.id) == partner => {
+            SessionEvent::Left(member, departure, _) if Some(member.id) == partner => {
                 return self.lose_partner(departure);
             }
-            RoomEvent::Left(member, departure, _) => {
+            SessionEvent::Left(member, departure, _) => {
                 if let Departure::WrongKey(key) = departure {
                     self.tell(&format!(
                         "somebody has come with a key that is not allowed: {}",
@@ -244,10 +244,12 @@ impl Pipe<'_> {
                 }
                 self.meeting.handle_gone(member.id);
             }
-            RoomEvent::ServerLost => self.tell("the server does not answer"),
-            RoomEvent::ServerRegained => self.tell("the server answers again"),
-            RoomEvent::Refused(reason) => self.tell(&format!("the server refuses us: {}", refusal(reason))),
-            RoomEvent::Failed(number) => {
+            SessionEvent::ServerLost => self.tell("the server does not answer"),
+            SessionEvent::ServerRegained => self.tell("the server answers again"),
+            SessionEvent::Refused(reason) => {
+                self.tell(&format!("the server refuses us: {}", refusal(reason)))
+            }
+            SessionEvent::Failed(number) => {
                 let error = io::Error::from_raw_os_error(number);
                 return Err(failed(format!("waiting for the network: {error}")));
             }
