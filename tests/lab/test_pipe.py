@@ -19,8 +19,8 @@ class Pipe(LabCase):
 
     #: It fills the processors.
     alone = True
-    #: How much is moved, in MiB. Two processors that do other work, too, take less than a minute for 1 GiB.
-    size = int(os.environ.get("HP_PIPE_MIB", "1024"))
+    #: How much is moved, in MiB. Two processors that do other work, too, take less than a minute for HP_PIPE_MIB=1024.
+    size = int(os.environ.get("HP_PIPE_MIB", "256"))
     #: Seconds for that, at a fifth of this speed.
     patience = 60 + size / 4
 
