@@ -35,7 +35,7 @@ pub enum ErrorKind {
     TimedOutWaiting,
     /// Time is up, and too few of the named peers were reached.
     TimedOutPunching,
-    /// There is no such peer in the room, or not any more.
+    /// There is no such peer in the session, or not any more.
     NoSuchPeer,
     /// So much waits already that nothing more is taken; later there is room.
     Full,

@@ -245,8 +245,8 @@ impl Client {
         Ok(servers)
     }
 
-    /// What a room begins with: what is to be reached and how, and the sockets, which are the room's from now on.
-    pub(crate) fn begin_room(
+    /// What a session begins with: what is to be reached and how, and the sockets, which are the session's from now on.
+    pub(crate) fn begin_session(
         &mut self,
         id: &[u8],
         plain_peers: bool,
@@ -258,7 +258,7 @@ impl Client {
         let meeting = MeetingConfig {
             id,
             wanted: usize::MAX,
-            // The server never sees a room's ID.
+            // The server never sees a session's ID.
             policy: DialectPolicy::Native,
             plain_peers,
             server_retry: self.server_retry,

@@ -14,7 +14,7 @@ use crate::net::portmap::{self, PortMapper};
 use crate::net::udp::Report;
 use crate::net::udp::UdpEndpoint;
 use crate::proto::session::Session as Machine;
-use crate::proto::{LocalSockets, SocketIndex};
+use crate::proto::{LocalSockets, SocketIndex, Transmit};
 
 /// Batches that are read from one socket before time and the other sockets get their turn.
 const MAX_READS_PER_TURN: usize = 2;
@@ -30,6 +30,7 @@ pub(super) struct Driver {
     addresses_due: Instant,
     mapper: Option<PortMapper>,
     incoming: ReceiveBatch,
+    outbox: Vec<Transmit>,
     outgoing: SendBatch,
 }
 
@@ -52,18 +53,20 @@ impl Driver {
             addresses_due,
             mapper: None,
             incoming: ReceiveBatch::new(),
+            outbox: Vec::new(),
             outgoing: SendBatch::default(),
         }
     }
 
-    /// recv → handle → transmit → sleep, until the room was left.
+    /// recv → handle → transmit → sleep, until the session was left.
     pub fn run(mut self) {
         #[cfg(target_os = "linux")]
         self.sockets.iter().flatten().for_each(|socket| socket.report_unreachable(true));
         let shared = Arc::clone(&self.shared);
         let mut ready = vec![true; self.sockets.len()];
         loop {
-            let due = {
+            let addresses = self.look_at_addresses();
+            let (due, left) = {
                 let mut state = shared.state.lock();
                 shared.note_awake(&mut state);
                 let session = &mut state.session;
@@ -74,15 +77,20 @@ impl Driver {
                 if session.poll_timeout().is_some_and(|due| due <= now) {
                     session.handle_timeout(now);
                 }
-                self.look_at_addresses(session, now);
-                self.provide(session);
-                self.transmit(session);
-                shared.flag_events(&mut state);
-                if state.session.has_left() {
-                    break;
+                if let Some(addresses) = addresses {
+                    session.change_network(now, &addresses);
                 }
-                state.session.poll_timeout().map_or(self.addresses_due, |due| due.min(self.addresses_due))
+                self.provide(session);
+                self.outbox.extend(std::iter::from_fn(|| session.poll_transmit()));
+                shared.flag_events(&mut state);
+                let due = state.session.poll_timeout();
+                (due.map_or(self.addresses_due, |due| due.min(self.addresses_due)), state.session.has_left())
             };
+            // System calls that nobody else has to wait for.
+            self.transmit();
+            if left {
+                break;
+            }
             let fds: Vec<_> = self.sockets.iter().flatten().map(UdpEndpoint::fd).collect();
             let fds: Vec<_> = fds.into_iter().chain([shared.driver.fd()]).collect();
             let polled = match wait_readable(&fds, Some(due)) {
@@ -123,17 +131,20 @@ impl Driver {
         }
     }
 
-    fn look_at_addresses(&mut self, session: &mut Machine, now: Instant) {
+    /// Our addresses, if it was time to look at them and they have changed.
+    fn look_at_addresses(&mut self) -> Option<Vec<SocketAddr>> {
+        let now = Instant::now();
         if now < self.addresses_due {
-            return;
+            return None;
         }
         self.addresses_due = now + ADDRESSES_PERIOD;
         let addresses = host_candidates(&self.sockets, self.local_sockets, &self.servers);
-        if addresses != self.addresses {
-            log::debug!(target: "holepunch::session", "our addresses have changed: {addresses:?}");
-            session.change_network(now, &addresses);
-            self.addresses = addresses;
+        if addresses == self.addresses {
+            return None;
         }
+        log::debug!(target: "holepunch::session", "our addresses have changed: {addresses:?}");
+        self.addresses.clone_from(&addresses);
+        Some(addresses)
     }
 
     /// Opens and closes what the machine wants.
@@ -159,9 +170,9 @@ impl Driver {
         }
     }
 
-    fn transmit(&mut self, session: &mut Machine) {
+    fn transmit(&mut self) {
         let mut through = None;
-        while let Some(transmit) = session.poll_transmit() {
+        for transmit in std::mem::take(&mut self.outbox) {
             if through != Some(transmit.socket) || self.outgoing.len() == BATCH {
                 self.send_out(through);
                 through = Some(transmit.socket);

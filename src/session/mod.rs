@@ -1,13 +1,13 @@
-//! A room: everybody who shares an ID, for as long as one stays. Peers come and go, and all that is said is encrypted from end
+//! A session: everybody who shares an ID, for as long as one stays. Peers come and go, and all that is said is encrypted from end
 //! to end.
 //!
 //! ```no_run
 //! use holepunch::{Client, Session, SessionEvent, SessionOptions};
 //!
 //! let mut client = Client::new("rendezvous.example.org:5000")?;
-//! let room = Session::join(&mut client, b"an ID that all share", SessionOptions::default())?;
-//! room.send_to_all(b"hello")?;
-//! while let Some(event) = room.next_event(None) {
+//! let session = Session::join(&mut client, b"an ID that all share", SessionOptions::default())?;
+//! session.send_to_all(b"hello")?;
+//! while let Some(event) = session.next_event(None) {
 //!     match event {
 //!         SessionEvent::Connected(peer, path, key) => println!("{:?} at {}: {key:?}", peer.id, path.endpoint),
 //!         SessionEvent::Message(peer, text) => println!("{:?}: {}", peer.id, String::from_utf8_lossy(&text)),
@@ -39,7 +39,7 @@ use crate::proto::session::{
     SessionPeer,
 };
 
-/// What a room is joined with.
+/// What a session is joined with.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct SessionOptions {
@@ -95,7 +95,7 @@ impl Shared {
     }
 }
 
-/// A room that we are in. Leaves when dropped. Can be used from several threads at once.
+/// A session that we are in. Leaves when dropped. Can be used from several threads at once.
 pub struct Session {
     shared: Arc<Shared>,
     local: PeerId,
@@ -104,16 +104,16 @@ pub struct Session {
 }
 
 impl Session {
-    /// Joins the room of those who share `id`, by way of the client's server and with its settings (but for the dialect: the
+    /// Joins the session of those who share `id`, by way of the client's server and with its settings (but for the dialect: the
     /// server must speak native, so that it never sees the ID). Looks up the server, within the client's timeout, and returns; who
-    /// is there, and whether the server answers, are events. The sockets that the client has, if any, become the room's.
+    /// is there, and whether the server answers, are events. The sockets that the client has, if any, become the session's.
     pub fn join(client: &mut Client, id: &[u8], options: SessionOptions) -> Result<Self, Error> {
         let waker =
             || Waker::new().map_err(|error| Error::from_io(ErrorKind::Socket, "making a waker", &error));
         let (driver, events) = (waker()?, waker()?);
         let (seed, fresh) = (random_bytes()?, random_bytes()?);
         let identity = options.identity.unwrap_or(fresh);
-        let (meeting, sockets) = client.begin_room(id, options.plain_peers)?;
+        let (meeting, sockets) = client.begin_session(id, options.plain_peers)?;
         let config = SessionConfig { meeting, identity, pinned: options.pinned, delivery: options.delivery };
         let (servers, local_sockets) = (config.meeting.servers.clone(), config.meeting.sockets);
         let session = Machine::new(config, seed, Instant::now());
@@ -127,7 +127,7 @@ impl Session {
         Ok(Self { shared, local, key: public_key(&identity), driver: Some(thread) })
     }
 
-    /// Our own name in the room.
+    /// Our own name in the session.
     pub fn local(&self) -> PeerId {
         self.local
     }
@@ -147,7 +147,7 @@ impl Session {
         self.shared.state.lock().session.member(id)
     }
 
-    /// The next event: at once, or within `timeout` (`None`: however long it takes). `None` if there is none by then, or the room
+    /// The next event: at once, or within `timeout` (`None`: however long it takes). `None` if there is none by then, or the session
     /// was left. Messages that are not asked for make their senders wait; nothing is lost.
     pub fn next_event(&self, timeout: Option<Duration>) -> Option<SessionEvent> {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
@@ -208,7 +208,7 @@ impl Session {
         self.shared.state.lock().session.export_key(peer, label)
     }
 
-    /// Whether the room was left: no more happens, and [`Self::next_event`] gives what is still there.
+    /// Whether the session was left: no more happens, and [`Self::next_event`] gives what is still there.
     pub fn has_left(&self) -> bool {
         self.shared.state.lock().session.has_left()
     }
@@ -241,9 +241,9 @@ fn rejection(error: SendError) -> Error {
         SendError::Reserved => {
             (ErrorKind::InvalidArgument, "the plain dialect has a meaning of its own for this message".into())
         }
-        SendError::NoSuchPeer => (ErrorKind::NoSuchPeer, "there is no such peer in the room".into()),
+        SendError::NoSuchPeer => (ErrorKind::NoSuchPeer, "there is no such peer in the session".into()),
         SendError::Full => (ErrorKind::Full, "too much waits already".into()),
-        SendError::Left => (ErrorKind::Cancelled, "the room was left".into()),
+        SendError::Left => (ErrorKind::Cancelled, "the session was left".into()),
     };
     Error::new(kind, message)
 }

@@ -1,4 +1,4 @@
-//! One member of a room: its path, its channel, and what is said over it.
+//! One member of a session: its path, its channel, and what is said over it.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

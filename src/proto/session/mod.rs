@@ -1,4 +1,4 @@
-//! A room: a meeting without an end, with a secure channel to each of its members and messages over it.
+//! A session: a meeting without an end, with a secure channel to each of its members and messages over it.
 
 mod member;
 mod types;
@@ -28,7 +28,7 @@ pub const MAX_MEMBERS: usize = 256;
 /// How long the server may keep silent before it counts as lost.
 const SERVER_PATIENCE: Duration = Duration::from_secs(3);
 
-/// A room.
+/// A session.
 pub struct Session {
     meeting: Meeting,
     local: PeerId,
@@ -103,7 +103,7 @@ impl Session {
         session
     }
 
-    /// Our own name in the room.
+    /// Our own name in the session.
     pub fn local(&self) -> PeerId {
         self.local
     }

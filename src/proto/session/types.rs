@@ -1,4 +1,4 @@
-//! What a room is told, and what it tells.
+//! What a session is told, and what it tells.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ pub const MAX_PLAIN_MESSAGE: usize = 1200;
 pub struct SessionConfig {
     /// Whom to meet, and how.
     pub meeting: MeetingConfig,
-    /// Our static private key (X25519): who we are, beyond this room.
+    /// Our static private key (X25519): who we are, beyond this session.
     pub identity: [u8; 32],
     /// If not empty, the only keys that peers may hold.
     pub pinned: Vec<PublicKey>,
@@ -33,7 +33,7 @@ pub struct SessionConfig {
 /// Who a member is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId {
-    /// Its name in the room; another one each time it joins.
+    /// Its name in the session; another one each time it joins.
     pub id: PeerId,
     /// Whether what it says and hears is encrypted, authenticated, and repeated until it has come. If not, it speaks the plain
     /// dialect: anyone on the way may read, forge and drop what is said, and nothing tells whether it comes.
@@ -51,7 +51,7 @@ pub enum SendError {
     Full,
     /// There is no such peer.
     NoSuchPeer,
-    /// The room was left.
+    /// The session was left.
     Left,
 }
 
@@ -105,7 +105,7 @@ pub enum Departure {
     TimedOut,
     /// It may be there, but nothing comes through any more.
     Unreachable,
-    /// It was we who left the room.
+    /// It was we who left the session.
     WeLeft,
     /// It holds a key that is not allowed.
     WrongKey(PublicKey),
@@ -122,7 +122,7 @@ pub enum SessionEvent {
     ServerRegained,
     /// The server does not take us; it is asked again.
     Refused(RefusedReason),
-    /// The room cannot go on and was left: the system's error number for why waiting for the network has failed.
+    /// The session cannot go on and was left: the system's error number for why waiting for the network has failed.
     Failed(i32),
     /// Somebody is there, and is being reached.
     Joined(MemberId),
