@@ -48,6 +48,7 @@ impl Puncher {
         let position = self.position_by_id(id)?;
         let peer = &mut self.peers[position];
         peer.known_since = now;
+        peer.reopened = true;
         (peer.rest_until, peer.relay_asked, peer.relay_refused) = (None, false, None);
         let native = peer.native.as_mut()?;
         let kind = native.agreed().map(|path| path.kind);

@@ -76,6 +76,8 @@ pub(super) struct Peer {
     pub relay_only: bool,
     /// Until when no more than probing its known endpoints is tried; `None`: nothing else has been yet.
     pub rest_until: Option<Instant>,
+    /// Its hole was open once and is opened anew.
+    pub reopened: bool,
     /// The server has been asked to forward.
     pub relay_asked: bool,
     pub relay_refused: Option<RelayRefusal>,
@@ -98,6 +100,7 @@ impl Peer {
             nat: NatBehaviour::default(),
             relay_only: false,
             rest_until: None,
+            reopened: false,
             relay_asked: false,
             relay_refused: None,
             native,

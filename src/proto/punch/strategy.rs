@@ -122,6 +122,8 @@ impl Puncher {
             PathPolicy::DirectOnly => None,
             PathPolicy::RelayOnly => Some(peer.known_since),
             PathPolicy::DirectPreferred if peer.relay_only || hopeless() => Some(peer.known_since),
+            // What flowed before shall not wait for long.
+            PathPolicy::DirectPreferred if peer.reopened => Some(peer.known_since + DIRECT_PATIENCE / 2),
             PathPolicy::DirectPreferred => Some(peer.known_since + DIRECT_PATIENCE),
         }
     }
