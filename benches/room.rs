@@ -55,7 +55,7 @@ struct Arguments {
 }
 
 const ID: &[u8] = b"a room to be measured";
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 fn main() {
     let arguments = Arguments::parse();

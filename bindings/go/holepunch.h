@@ -1092,8 +1092,7 @@ void hp_session_free(struct hp_session *session);
 
 /*
  * Says goodbye to everybody, who are told at once. What has come can still be fetched, and HP_EVENT_LEFT of each peer, with the
- * messages that it has not got, as far as is known. NULL is a no-op. Any thread,
- * any number of times. Since 0.1.
+ * messages that it has not got, as far as is known. NULL is a no-op. Any thread, any number of times. Since 0.1.
  */
 void hp_session_leave(const struct hp_session *session);
 
@@ -1119,7 +1118,8 @@ hp_status hp_session_public_key(const struct hp_session *session, uint8_t *key);
  * message: 1, 2, 3 ...; 0 on failure. error: NULL or details.
  * Returns HP_STATUS_OK (for everybody: also if there is nobody, or if only some have room, which HP_EVENT_UNTAKEN tells),
  * HP_STATUS_INVALID_ARGUMENT, HP_STATUS_NOT_FOUND (there is no such peer), HP_STATUS_FULL (too much waits for all of them, or
- * 8192 events to be fetched; try again after some have been), HP_STATUS_CANCELLED (the session was left), HP_STATUS_PANIC. Any thread. Since 0.1.
+ * 8192 events to be fetched; try again after some have been), HP_STATUS_CANCELLED (the session was left), HP_STATUS_PANIC.
+ * Any thread. Since 0.1.
  */
 hp_status hp_session_send(const struct hp_session *session,
                           const struct hp_peer_id *to,
@@ -1132,8 +1132,8 @@ hp_status hp_session_send(const struct hp_session *session,
  * The next event: at once, or within timeout_ms milliseconds (negative: however long it takes). Messages that are not asked
  * for make their senders wait; nothing is lost. Of other events 16384 are kept, and then counted: HP_EVENT_UNTOLD.
  *
- * event: its struct_size is set by the caller (HP_SESSION_EVENT_INIT); the rest is zeroed on entry and written on success. What it points to is valid until the
- * next call of this function or hp_session_free.
+ * event: its struct_size is set by the caller (HP_SESSION_EVENT_INIT); the rest is zeroed on entry and written on success.
+ * What it points to is valid until the next call of this function or hp_session_free.
  * Returns HP_STATUS_OK, HP_STATUS_NOTHING (nothing happened in that time), HP_STATUS_CANCELLED (the session was left, and
  * nothing more will happen), HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC. One thread at a
  * time per session. Since 0.1.

@@ -25,7 +25,7 @@ pub struct hp_session {
 }
 
 struct Inner {
-    room: Session,
+    session: Session,
     /// The event that the caller's pointers lead into; locked while somebody asks for one.
     told: Mutex<Option<SessionEvent>>,
 }
@@ -78,14 +78,14 @@ impl hp_session_options {
 ///
 /// # Safety
 /// `session` is NULL or live.
-unsafe fn with_room(
+unsafe fn with_session(
     session: *const hp_session,
     body: impl FnOnce(&Session) -> Result<(), Failure>,
 ) -> hp_status {
     guard(|| {
         // SAFETY: NULL or live by the caller's promise.
         match unsafe { session.as_ref() } {
-            Some(session) => status_of(body(&session.inner.room)),
+            Some(session) => status_of(body(&session.inner.session)),
             None => HP_STATUS_INVALID_ARGUMENT,
         }
     })
@@ -125,7 +125,7 @@ pub unsafe extern "C" fn hp_session_join(
             };
             let out = out.as_mut().ok_or(HP_STATUS_INVALID_ARGUMENT)?;
             let inner =
-                Inner { room: Session::join(&mut state.client, id, options)?, told: Mutex::new(None) };
+                Inner { session: Session::join(&mut state.client, id, options)?, told: Mutex::new(None) };
             *out = Box::into_raw(Box::new(hp_session { inner: Arc::new(inner) }));
             Ok(())
         })
@@ -143,20 +143,19 @@ pub unsafe extern "C" fn hp_session_free(session: *mut hp_session) {
         }
         // SAFETY: made by hp_session_join and freed once, by the caller's promise.
         let session = unsafe { Box::from_raw(session) };
-        session.inner.room.leave();
+        session.inner.session.leave();
         wait_until_alone(&session.inner);
     });
 }
 
 /// Says goodbye to everybody, who are told at once. What has come can still be fetched, and HP_EVENT_LEFT of each peer, with the
-/// messages that it has not got, as far as is known. NULL is a no-op. Any thread,
-/// any number of times. Since 0.1.
+/// messages that it has not got, as far as is known. NULL is a no-op. Any thread, any number of times. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hp_session_leave(session: *const hp_session) {
     guard_or((), || {
         // SAFETY: NULL or live by the caller's promise.
         if let Some(session) = unsafe { session.as_ref() } {
-            session.inner.room.leave();
+            session.inner.session.leave();
         }
     });
 }
@@ -169,8 +168,8 @@ pub unsafe extern "C" fn hp_session_local_id(session: *const hp_session, out: *m
     unsafe {
         let Some(out) = out.as_mut() else { return HP_STATUS_INVALID_ARGUMENT };
         *out = hp_peer_id::default();
-        with_room(session, |room| {
-            *out = room.local().into();
+        with_session(session, |session| {
+            *out = session.local().into();
             Ok(())
         })
     }
@@ -184,8 +183,8 @@ pub unsafe extern "C" fn hp_session_public_key(session: *const hp_session, key: 
     unsafe {
         let Some(key) = key.cast::<[u8; HP_KEY_LEN]>().as_mut() else { return HP_STATUS_INVALID_ARGUMENT };
         *key = [0; HP_KEY_LEN];
-        with_room(session, |room| {
-            *key = room.public_key().0;
+        with_session(session, |session| {
+            *key = session.public_key().0;
             Ok(())
         })
     }
@@ -200,7 +199,8 @@ pub unsafe extern "C" fn hp_session_public_key(session: *const hp_session, key: 
 /// message: 1, 2, 3 ...; 0 on failure. error: NULL or details.
 /// Returns HP_STATUS_OK (for everybody: also if there is nobody, or if only some have room, which HP_EVENT_UNTAKEN tells),
 /// HP_STATUS_INVALID_ARGUMENT, HP_STATUS_NOT_FOUND (there is no such peer), HP_STATUS_FULL (too much waits for all of them, or
-/// 8192 events to be fetched; try again after some have been), HP_STATUS_CANCELLED (the session was left), HP_STATUS_PANIC. Any thread. Since 0.1.
+/// 8192 events to be fetched; try again after some have been), HP_STATUS_CANCELLED (the session was left), HP_STATUS_PANIC.
+/// Any thread. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hp_session_send(
     session: *const hp_session,
@@ -222,10 +222,10 @@ pub unsafe extern "C" fn hp_session_send(
             let result = (|| {
                 let session = session.as_ref().ok_or(HP_STATUS_INVALID_ARGUMENT)?;
                 let data = bytes(data, len).ok_or(HP_STATUS_INVALID_ARGUMENT)?;
-                let room = &session.inner.room;
+                let session = &session.inner.session;
                 let sent = match to.as_ref() {
-                    Some(to) => room.send(PeerId(to.bytes), data)?,
-                    None => room.send_to_all(data)?,
+                    Some(to) => session.send(PeerId(to.bytes), data)?,
+                    None => session.send_to_all(data)?,
                 };
                 if let Some(number) = number.as_mut() {
                     *number = sent;
@@ -240,8 +240,8 @@ pub unsafe extern "C" fn hp_session_send(
 /// The next event: at once, or within timeout_ms milliseconds (negative: however long it takes). Messages that are not asked
 /// for make their senders wait; nothing is lost. Of other events 16384 are kept, and then counted: HP_EVENT_UNTOLD.
 ///
-/// event: its struct_size is set by the caller (HP_SESSION_EVENT_INIT); the rest is zeroed on entry and written on success. What it points to is valid until the
-/// next call of this function or hp_session_free.
+/// event: its struct_size is set by the caller (HP_SESSION_EVENT_INIT); the rest is zeroed on entry and written on success.
+/// What it points to is valid until the next call of this function or hp_session_free.
 /// Returns HP_STATUS_OK, HP_STATUS_NOTHING (nothing happened in that time), HP_STATUS_CANCELLED (the session was left, and
 /// nothing more will happen), HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC. One thread at a
 /// time per session. Since 0.1.
@@ -262,13 +262,13 @@ pub unsafe extern "C" fn hp_session_next_event(
             Err(TryLockError::WouldBlock) => return HP_STATUS_BUSY,
             Err(TryLockError::Poisoned(_)) => return HP_STATUS_POISONED,
         };
-        *told = inner.room.next_event(u64::try_from(timeout_ms).ok().map(Duration::from_millis));
+        *told = inner.session.next_event(u64::try_from(timeout_ms).ok().map(Duration::from_millis));
         match &*told {
             Some(happened) => {
                 write_sized(&hp_session_event::new(happened, size), event, size);
                 HP_STATUS_OK
             }
-            None if inner.room.has_left() => HP_STATUS_CANCELLED,
+            None if inner.session.has_left() => HP_STATUS_CANCELLED,
             None => HP_STATUS_NOTHING,
         }
     })
@@ -283,8 +283,8 @@ pub unsafe extern "C" fn hp_session_event_fd(session: *const hp_session, fd: *mu
     unsafe {
         let Some(fd) = fd.as_mut() else { return HP_STATUS_INVALID_ARGUMENT };
         *fd = super::client::HP_INVALID_SOCKET;
-        with_room(session, |room| {
-            *fd = room.event_fd().as_raw_fd() as hp_socket_t;
+        with_session(session, |session| {
+            *fd = session.event_fd().as_raw_fd() as hp_socket_t;
             Ok(())
         })
     }
@@ -308,8 +308,8 @@ pub unsafe extern "C" fn hp_session_peers(
         if ids.is_null() && capacity > 0 {
             return HP_STATUS_INVALID_ARGUMENT;
         }
-        with_room(session, |room| {
-            let peers = room.peers();
+        with_session(session, |session| {
+            let peers = session.peers();
             *count = peers.len();
             for (at, peer) in peers.iter().take(capacity).enumerate() {
                 ids.add(at).write(peer.member.id.into());
@@ -331,9 +331,9 @@ pub unsafe extern "C" fn hp_session_peer_get(
     // SAFETY: the caller promises that the session is NULL or live, id NULL or readable, and out NULL or writable.
     unsafe {
         let Some(size) = clear_sized(out) else { return HP_STATUS_INVALID_ARGUMENT };
-        with_room(session, |room| {
+        with_session(session, |session| {
             let id = PeerId(id.as_ref().ok_or(HP_STATUS_INVALID_ARGUMENT)?.bytes);
-            let peer = room.peer(id).ok_or(HP_STATUS_NOT_FOUND)?;
+            let peer = session.peer(id).ok_or(HP_STATUS_NOT_FOUND)?;
             write_sized(&hp_session_peer::new(&peer, size), out, size);
             Ok(())
         })
@@ -359,7 +359,7 @@ pub unsafe extern "C" fn hp_session_export_key(
         export(label, label_len, key, |label| {
             let id = PeerId(id.as_ref().ok_or(HP_STATUS_INVALID_ARGUMENT)?.bytes);
             let session = session.as_ref().ok_or(HP_STATUS_INVALID_ARGUMENT)?;
-            Ok(session.inner.room.export_key(id, label))
+            Ok(session.inner.session.export_key(id, label))
         })
     })
 }
@@ -375,8 +375,8 @@ pub unsafe extern "C" fn hp_session_get_counters(
     // SAFETY: the caller promises that the session is NULL or live, and out NULL or writable.
     unsafe {
         let Some(size) = clear_sized(out) else { return HP_STATUS_INVALID_ARGUMENT };
-        with_room(session, |room| {
-            let counted = room.counters();
+        with_session(session, |session| {
+            let counted = session.counters();
             let value = hp_session_counters {
                 struct_size: size,
                 reserved: 0,

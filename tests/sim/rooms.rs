@@ -168,6 +168,9 @@ fn who_leaves_is_missed_at_once_and_who_dies_soon() {
             assert!(at - left_at <= Duration::from_millis(300), "host {host} after {:?}", at - left_at);
             assert_eq!(departure, Departure::Goodbye);
         }
+        // It hears no more, whatever still comes.
+        let after = rooms.told(9).filter(|(at, _)| *at >= left_at).map(|(_, event)| event);
+        assert!(after.into_iter().all(|event| matches!(event, SessionEvent::Left(_, Departure::WeLeft, _))));
         let died_at = rooms.internet.now;
         rooms.internet.kill(8);
         for number in 0..20u8 {

@@ -790,8 +790,7 @@ namespace HolePunch.Native
 
         /// <summary>
         /// Says goodbye to everybody, who are told at once. What has come can still be fetched, and HP_EVENT_LEFT of each peer, with the
-        /// messages that it has not got, as far as is known. NULL is a no-op. Any thread,
-        /// any number of times. Since 0.1.
+        /// messages that it has not got, as far as is known. NULL is a no-op. Any thread, any number of times. Since 0.1.
         /// </summary>
         [DllImport(__DllName, EntryPoint = "hp_session_leave", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern void hp_session_leave(SessionHandle session);
@@ -820,7 +819,8 @@ namespace HolePunch.Native
         /// message: 1, 2, 3 ...; 0 on failure. error: NULL or details.
         /// Returns HP_STATUS_OK (for everybody: also if there is nobody, or if only some have room, which HP_EVENT_UNTAKEN tells),
         /// HP_STATUS_INVALID_ARGUMENT, HP_STATUS_NOT_FOUND (there is no such peer), HP_STATUS_FULL (too much waits for all of them, or
-        /// 8192 events to be fetched; try again after some have been), HP_STATUS_CANCELLED (the session was left), HP_STATUS_PANIC. Any thread. Since 0.1.
+        /// 8192 events to be fetched; try again after some have been), HP_STATUS_CANCELLED (the session was left), HP_STATUS_PANIC.
+        /// Any thread. Since 0.1.
         /// </summary>
         [DllImport(__DllName, EntryPoint = "hp_session_send", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern hp_status hp_session_send(SessionHandle session, hp_peer_id* to, byte* data, System.UIntPtr len, ulong* number, hp_error* error);
@@ -829,8 +829,8 @@ namespace HolePunch.Native
         /// The next event: at once, or within timeout_ms milliseconds (negative: however long it takes). Messages that are not asked
         /// for make their senders wait; nothing is lost. Of other events 16384 are kept, and then counted: HP_EVENT_UNTOLD.
         ///
-        /// event: its struct_size is set by the caller (HP_SESSION_EVENT_INIT); the rest is zeroed on entry and written on success. What it points to is valid until the
-        /// next call of this function or hp_session_free.
+        /// event: its struct_size is set by the caller (HP_SESSION_EVENT_INIT); the rest is zeroed on entry and written on success.
+        /// What it points to is valid until the next call of this function or hp_session_free.
         /// Returns HP_STATUS_OK, HP_STATUS_NOTHING (nothing happened in that time), HP_STATUS_CANCELLED (the session was left, and
         /// nothing more will happen), HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC. One thread at a
         /// time per session. Since 0.1.

@@ -173,7 +173,7 @@ impl Session {
         Ok(number)
     }
 
-    /// Says goodbye to everybody. Only [`Self::poll_transmit`] and [`Self::poll_event`] are to be asked afterwards.
+    /// Says goodbye to everybody. Nothing more happens afterwards; what has come can still be fetched.
     pub fn leave(&mut self, now: Instant) {
         self.left = true;
         self.meeting.close();
@@ -231,6 +231,9 @@ impl Session {
         source: SocketAddr,
         datagram: &[u8],
     ) {
+        if self.left {
+            return;
+        }
         let over = PeerPath { socket, endpoint: source, kind: CandidateKind::PeerReflexive, rtt: None };
         let known = match Message::parse(datagram) {
             Ok(Message::HandshakeBegin(begin)) if begin.receiver == self.local => {
@@ -320,6 +323,9 @@ impl Session {
 
     /// This host's addresses have changed: everybody is told, and other paths are looked for.
     pub fn change_network(&mut self, now: Instant, host_candidates: &[SocketAddr]) {
+        if self.left {
+            return;
+        }
         self.meeting.change_network(now, host_candidates);
         for member in self.members.values_mut() {
             member.ask(now);
