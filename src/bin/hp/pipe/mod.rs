@@ -328,13 +328,14 @@ impl Pipe<'_> {
                 to_hex(&key.0)
             ));
         }
+        // Before anything is read of it.
+        self.progress = Progress::new(Instant::now(), streams::input_len(), self.quiet);
         let start = |error: io::Error| failed(format!("starting to read and write: {error}"));
         let (buffers, to_fill) = channel();
         let (output, to_write) = channel();
         (0..BUFFERS).for_each(|_| drop(buffers.send(Vec::new())));
         streams::start_reading(to_fill, self.sender.clone()).map_err(start)?;
         streams::start_writing(to_write, self.sender.clone()).map_err(start)?;
-        self.progress = Progress::new(Instant::now(), streams::input_len(), self.quiet);
         self.open = Some(Open { partner, transfer: Transfer::new(), buffers, output: Some(output) });
         Ok(())
     }
