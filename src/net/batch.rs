@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 #[cfg(target_os = "linux")]
 use super::pktinfo::{self, ControlBuffer};
 use super::udp::canonical;
-use crate::proto::Route;
+use crate::proto::{Route, Transport};
 
 /// Datagrams per system call.
 pub(crate) const BATCH: usize = 32;
@@ -237,7 +237,7 @@ impl ReceiveBatch {
         let Some(source) = name.ok().and_then(|(_, name)| name.as_socket()) else { return };
         if !cut {
             // A dual-stack socket shows IPv4 as mapped IPv6; everywhere else it is plain IPv4.
-            let route = Route { remote: canonical(source), local };
+            let route = Route { remote: canonical(source), local, transport: Transport::Udp };
             self.received.push(ReceivedDatagram { index, len, route });
         }
     }

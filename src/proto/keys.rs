@@ -8,7 +8,8 @@ const LOOKUP_CONTEXT: &str = "libholepunch 2026-11 v1 lookup key";
 const SECRET_CONTEXT: &str = "libholepunch 2026-11 v1 session secret";
 /// BLAKE3 `derive_key` context of the key that authenticates probes; derived from the session secret.
 const PROBE_CONTEXT: &str = "libholepunch 2026-11 v1 probe key";
-
+/// BLAKE3 `derive_key` context of the key that authenticates TCP connections; derived from the session secret.
+const STREAM_CONTEXT: &str = "libholepunch 2026-11 v1 stream key";
 /// BLAKE3 `derive_key` context of the secret that secure channels begin with; derived from the session secret.
 const CHANNEL_CONTEXT: &str = "libholepunch 2026-11 v1 channel secret";
 
@@ -78,6 +79,8 @@ pub struct SessionKeys {
     pub lookup: LookupKey,
     /// Authenticates probes between peers.
     pub probe: ProbeKey,
+    /// Authenticates TCP connections between peers.
+    pub stream: ProbeKey,
     /// What every secure channel in the session begins with.
     pub channel: [u8; 32],
 }
@@ -89,6 +92,7 @@ impl SessionKeys {
         Self {
             lookup: LookupKey::derive(id.as_bytes()),
             probe: ProbeKey(blake3::derive_key(PROBE_CONTEXT, &secret)),
+            stream: ProbeKey(blake3::derive_key(STREAM_CONTEXT, &secret)),
             channel: blake3::derive_key(CHANNEL_CONTEXT, &secret),
         }
     }

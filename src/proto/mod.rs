@@ -26,6 +26,7 @@ pub mod rendezvous;
 pub mod rng;
 pub mod secure;
 pub mod session;
+pub mod stream;
 pub mod types;
 pub mod wire;
 
@@ -36,5 +37,5 @@ pub use nat::NatBehaviour;
 pub use rng::Rng;
 pub use types::{
     Candidate, CandidateKind, DialectPolicy, LocalSockets, MAX_ENDPOINTS_PER_PEER, PathPolicy, PeerDialect,
-    PeerId, Route, SocketIndex, Techniques, Transmit,
+    PeerId, Route, SocketIndex, Techniques, Transmit, Transport,
 };

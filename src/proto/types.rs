@@ -131,6 +131,16 @@ pub enum PeerDialect {
     Plain,
 }
 
+/// What carries a hole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    /// Datagrams.
+    #[default]
+    Udp,
+    /// A byte stream.
+    Tcp,
+}
+
 /// Which paths to a peer are good enough.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PathPolicy {
@@ -194,10 +204,24 @@ pub struct Route {
     pub remote: SocketAddr,
     /// Our address; `None` leaves the choice to the system.
     pub local: Option<IpAddr>,
+    /// Whether it came in a datagram or over a connection.
+    pub transport: Transport,
+}
+
+impl Route {
+    /// The connection to this remote endpoint.
+    pub fn stream(remote: SocketAddr) -> Self {
+        Self { remote, local: None, transport: Transport::Tcp }
+    }
+
+    /// Whether the other side is the same, whichever of our addresses it talks to.
+    pub fn is_same_remote(&self, other: &Self) -> bool {
+        (self.remote, self.transport) == (other.remote, other.transport)
+    }
 }
 
 impl From<SocketAddr> for Route {
     fn from(remote: SocketAddr) -> Self {
-        Self { remote, local: None }
+        Self { remote, local: None, transport: Transport::Udp }
     }
 }

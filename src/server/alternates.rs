@@ -111,7 +111,7 @@ impl Alternates {
         match &self.elsewhere {
             Some(Elsewhere::Socket(socket)) => send(socket, Route::from(client.remote), true),
             Some(Elsewhere::SameSocket(ip)) if ip.is_ipv4() == client.remote.is_ipv4() => {
-                send(filtering, Route { remote: client.remote, local: Some(*ip) }, true);
+                send(filtering, Route { local: Some(*ip), ..client }, true);
             }
             _ => {}
         }

@@ -64,10 +64,10 @@ fn handle(
     let datagram = incoming.get(index);
     let mut buffer = [0; MAX_DATAGRAM];
     let mut reply = Writer::new(&mut buffer);
-    match registry.gate.judge(now, datagram.route.remote, incoming.payload(&datagram), &mut reply) {
+    match registry.gate.judge(now, datagram.route, incoming.payload(&datagram), &mut reply) {
         Verdict::Admit(Request::Relay(request)) => {
             let shard = registry.shards.get(usize::from(Shard::number_in(request.handle)));
-            let parties = shard.and_then(|s| s.lock().relay_parties(datagram.route.remote, &request));
+            let parties = shard.and_then(|s| s.lock().relay_parties(datagram.route, &request));
             let Some((session, us, other)) = parties else {
                 registry.totals.dropped.fetch_add(1, Ordering::Relaxed);
                 return;
@@ -100,7 +100,7 @@ fn handle(
             drain(&mut shard, outgoing);
         }
         Verdict::ReplyTo(remote) => {
-            outgoing.push(Route { remote, local: datagram.route.local }, reply.as_slice());
+            outgoing.push(Route { remote, ..datagram.route }, reply.as_slice());
         }
         Verdict::AnswerFromElsewhere(probe) => alternates.answer(registry, datagram.route, &probe),
         Verdict::Drop => {

@@ -187,7 +187,12 @@ fn strangers_token_and_moved_source_are_refused() {
 fn a_list_longer_than_a_datagram_arrives_whole() {
     let mut world = World::new(ShardConfig::default());
     let candidate = Candidate { kind: CandidateKind::Host, endpoint: "[2001:db8::1]:1".parse().unwrap() };
-    let large = Profile { candidates: vec![candidate; 16], capabilities: 7, nat: Some(Default::default()) };
+    let large = Profile {
+        candidates: vec![candidate; 16],
+        capabilities: 7,
+        nat: Some(Default::default()),
+        ..Profile::default()
+    };
     for _ in 0..100 {
         world.join(large.clone());
     }

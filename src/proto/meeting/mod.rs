@@ -266,7 +266,7 @@ impl Meeting {
                 RendezvousEvent::RelayRefused { peer, reason } => {
                     self.relayed.handle_refused(now, peer, reason);
                 }
-                RendezvousEvent::Joined { peer, dialect, candidates, nat, relay_only } => {
+                RendezvousEvent::Joined { peer, dialect, candidates, nat, relay_only, .. } => {
                     self.puncher.add_peer(now, peer, dialect, &candidates);
                     self.events.push_back(MeetingEvent::Found(peer, dialect, candidates));
                     self.puncher.set_peer_says(peer, nat, relay_only);

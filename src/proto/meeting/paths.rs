@@ -8,7 +8,7 @@ use super::{Meeting, MeetingEvent};
 use crate::proto::discovery::{Discovery, DiscoveryConfig};
 use crate::proto::relayed::RelayedEvent;
 use crate::proto::rendezvous::RendezvousClient;
-use crate::proto::types::{Candidate, CandidateKind, PeerDialect, SocketIndex};
+use crate::proto::types::{Candidate, CandidateKind, PeerDialect, SocketIndex, Transport};
 use crate::proto::wire::{MappingReply, Message};
 
 impl Meeting {
@@ -97,7 +97,7 @@ impl Meeting {
         let rendezvous = &mut self.rendezvous;
         self.relayed.handle_timeout(now, |peer| {
             if let Some(rendezvous) = rendezvous {
-                rendezvous.request_relay(peer);
+                rendezvous.request_relay(peer, Transport::Udp);
             }
         });
         while let Some(event) = self.relayed.poll_event() {

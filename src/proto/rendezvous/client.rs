@@ -10,7 +10,9 @@ use super::roster::Roster;
 use crate::proto::Rng;
 use crate::proto::cookie::Cookie;
 use crate::proto::discovery::DiscoveryConfig;
-use crate::proto::types::{Candidate, CandidateKind, DialectPolicy, PeerId, SocketIndex, Transmit};
+use crate::proto::types::{
+    Candidate, CandidateKind, DialectPolicy, PeerId, SocketIndex, Transmit, Transport,
+};
 use crate::proto::wire::attributes::pad;
 use crate::proto::wire::{
     Attributes, Challenge, Hint, Leave, Message, Presence, Profile, Refused, RefusedReason, Register,
@@ -512,9 +514,9 @@ impl RendezvousClient {
     }
 
     /// Asks the server to forward between us and a member; what it answers is an event. To be repeated until it does.
-    pub fn request_relay(&mut self, peer: PeerId) {
+    pub fn request_relay(&mut self, peer: PeerId, transport: Transport) {
         let State::Registered { handle, .. } = self.state else { return };
-        self.send_to_server(RelayRequest { token: self.token, handle, peer }.encode());
+        self.send_to_server(RelayRequest { token: self.token, handle, peer, transport }.encode());
     }
 
     /// To the address that answered, or to all as long as none has.

@@ -12,7 +12,7 @@ use super::shard::Shard;
 use crate::proto::wire::Hint;
 use crate::proto::wire::codec::Writer;
 use crate::proto::wire::hint::MAX_HINTS;
-use crate::proto::{LookupKey, PeerId, Route};
+use crate::proto::{LookupKey, PeerId, Route, Transport};
 
 /// How many are remembered in one shard.
 pub const MAX_EARLY: usize = 64;
@@ -104,7 +104,10 @@ impl Shard {
         let source = source.into();
         let session = self.members.find_session(&register.lookup);
         let known = session.and_then(|session| self.member_by_peer(session, register.peer));
-        if known.and_then(|at| self.members.get(at)).is_some_and(|member| member.endpoint == source.remote) {
+        if known
+            .and_then(|at| self.members.get(at))
+            .is_some_and(|member| member.route.is_same_remote(&source))
+        {
             return;
         }
         let Some((early, others)) = self.early.note(now, source, register) else { return };
@@ -120,12 +123,14 @@ impl Shard {
             }
         };
         let members = session.into_iter().flat_map(|session| self.members.of_session(session));
-        let natives = members.filter_map(|(_, member)| Some((member, member.push.as_ref()?)));
+        // Hints are of use for datagrams only.
+        let over_udp = members.filter(|(_, member)| member.route.transport == Transport::Udp);
+        let natives = over_udp.filter_map(|(_, member)| Some((member, member.push.as_ref()?)));
         let told = early.tell();
         for (member, push) in natives.take(MAX_HINTS) {
-            add(early, Hint { peer: member.peer, endpoint: member.endpoint });
+            add(early, Hint { peer: member.peer, endpoint: member.route.remote });
             if told {
-                self.outbox.write(member.route(), |writer| hint.write(writer, push.token));
+                self.outbox.write(member.route, |writer| hint.write(writer, push.token));
             }
         }
         let is_member =

@@ -46,12 +46,16 @@ pub enum RendezvousEvent {
         peer: PeerId,
         /// The dialect it registered in.
         dialect: PeerDialect,
-        /// Where it may be reachable.
+        /// Where it may be reachable with datagrams.
         candidates: Vec<Candidate>,
+        /// Where it may be reachable with a TCP connection.
+        streams: Vec<Candidate>,
         /// What its NAT does, as far as it says.
         nat: NatBehaviour,
         /// Whether it sends and takes only what the server forwards.
         relay_only: bool,
+        /// How long the server's answers to it take, as far as it says.
+        server_rtt: Duration,
     },
     /// Somebody asked to be registered in the session, or is; more is to come if that is so.
     Hinted {

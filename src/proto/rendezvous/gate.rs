@@ -10,7 +10,7 @@ use crate::proto::wire::{
     self, Alternates, Challenge, FilterProbe, FilterReply, Hints, Leave, MappingProbe, MappingReply, Message,
     Presence, Refused, RefusedReason, Register, RelayRequest, plain,
 };
-use crate::proto::{DialectPolicy, LookupKey, PeerId, Rng};
+use crate::proto::{DialectPolicy, LookupKey, PeerId, Rng, Route, Transport};
 
 /// A request that may touch state.
 #[derive(Clone, Copy, Debug)]
@@ -78,16 +78,19 @@ impl Gate {
         self.max_plain_id_len.store(len.min(plain::MAX_ID_LEN), Ordering::Relaxed);
     }
 
-    /// Judges one datagram; a [`Verdict::Reply`] stands in `reply` and is never longer than the datagram.
+    /// Judges one datagram, or what stood in one frame of a connection; a [`Verdict::Reply`] stands in `reply` and is never longer than the datagram.
     pub fn judge<'a>(
         &self,
         now: Instant,
-        source: SocketAddr,
+        source: impl Into<Route>,
         datagram: &'a [u8],
         reply: &mut Writer<'_>,
     ) -> Verdict<'a> {
+        let Route { remote: source, transport, .. } = source.into();
+        // A connection proves its endpoint.
+        let proven = transport == Transport::Tcp;
         if !wire::is_native(datagram) {
-            return self.judge_plain(datagram);
+            return if proven { Verdict::Drop } else { self.judge_plain(datagram) };
         }
         match Message::parse(datagram) {
             Ok(Message::Register(register)) if self.policy == DialectPolicy::Plain => {
@@ -95,7 +98,7 @@ impl Gate {
                 Verdict::Reply
             }
             Ok(Message::Register(register)) => {
-                if self.cookies.check(now, source, &register.cookie) {
+                if proven || self.cookies.check(now, source, &register.cookie) {
                     return Verdict::Admit(Request::Register(register));
                 }
                 let cookie = self.cookies.bake(now, source);
@@ -113,6 +116,7 @@ impl Gate {
                 answer_mapping_probe(source, &probe, reply);
                 Verdict::Reply
             }
+            Ok(Message::FilterProbe(_)) if proven => Verdict::Drop,
             Ok(Message::FilterProbe(FilterProbe { token, sequence, cookie, target: Some(target) })) => {
                 if !self.cookies.check(now, target, &cookie) {
                     return Verdict::Drop;

@@ -1,7 +1,6 @@
 //! What a shard keeps: sessions, their members, and who left lately.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use ahash::RandomState;
@@ -41,9 +40,8 @@ pub struct Push {
 pub struct Member {
     pub session: u32,
     pub peer: PeerId,
-    pub endpoint: SocketAddr,
-    /// Which of our addresses the member talks to.
-    pub local: Option<IpAddr>,
+    /// The way to the member, whose endpoint is part of it.
+    pub route: Route,
     /// `None` for a plain client, which polls.
     pub push: Option<Push>,
     pub attributes: Box<[u8]>,
@@ -53,16 +51,12 @@ pub struct Member {
 }
 
 impl Member {
-    /// The way to the member.
-    pub fn route(&self) -> Route {
-        Route { remote: self.endpoint, local: self.local }
-    }
-
     fn entry(&self) -> Entry<'_> {
         Entry::Joined {
             peer: self.peer,
             dialect: if self.push.is_some() { PeerDialect::Native } else { PeerDialect::Plain },
-            reflexive: self.endpoint,
+            reflexive: self.route.remote,
+            transport: self.route.transport,
             attributes: Attributes::parse(&self.attributes).unwrap_or(Attributes::NONE),
         }
     }

@@ -1,9 +1,10 @@
 //! Who is in the session, as the server's update blocks tell.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use super::events::RendezvousEvent;
-use crate::proto::types::{Candidate, CandidateKind, PeerId};
+use crate::proto::types::{Candidate, CandidateKind, PeerId, Transport};
 use crate::proto::wire::attributes::RELAY_ONLY;
 use crate::proto::wire::{Entry, UpdateBlock};
 
@@ -87,18 +88,32 @@ impl Roster {
     fn apply_entry(&mut self, entry: &Entry<'_>, events: &mut VecDeque<RendezvousEvent>) {
         match *entry {
             Entry::Joined { peer, .. } if peer == self.local => {}
-            Entry::Joined { peer, dialect, reflexive, attributes } => {
+            Entry::Joined { peer, dialect, reflexive, transport, attributes } => {
                 if self.known.len() >= MAX_KNOWN && !self.known.contains_key(&peer) {
                     self.dropped += 1;
                     return;
                 }
                 self.known.insert(peer, false);
-                let mut candidates = vec![Candidate { kind: CandidateKind::Reflexive, endpoint: reflexive }];
+                let seen = Candidate { kind: CandidateKind::Reflexive, endpoint: reflexive };
+                let (mut candidates, mut streams) = match transport {
+                    Transport::Udp => (vec![seen], Vec::new()),
+                    Transport::Tcp => (Vec::new(), vec![seen]),
+                };
                 let profile = attributes.profile();
                 candidates.extend(profile.candidates);
+                streams.extend(profile.streams);
                 let nat = profile.nat.unwrap_or_default();
                 let relay_only = profile.capabilities & RELAY_ONLY != 0;
-                events.push_back(RendezvousEvent::Joined { peer, dialect, candidates, nat, relay_only });
+                let server_rtt = Duration::from_millis(profile.server_rtt_ms.into());
+                events.push_back(RendezvousEvent::Joined {
+                    peer,
+                    dialect,
+                    candidates,
+                    streams,
+                    nat,
+                    relay_only,
+                    server_rtt,
+                });
             }
             Entry::Left { peer, reason } => {
                 if self.known.remove(&peer).is_some() {

@@ -17,7 +17,7 @@ use crate::proto::wire::{
     LeaveReason, Left, MAX_DATAGRAM, Presence, PresenceAck, Refused, RefusedReason, Register, Registered,
     RelayRequest, UpdateBuilder,
 };
-use crate::proto::{LookupKey, PeerId, Rng, Route};
+use crate::proto::{LookupKey, PeerId, Rng, Route, Transport};
 
 /// Retransmission of a push: at first, at most.
 const FIRST_PUSH_RETRY: Duration = Duration::from_millis(30);
@@ -150,7 +150,7 @@ impl Shard {
 
     /// The endpoints of all members.
     pub fn endpoints(&self) -> impl Iterator<Item = SocketAddr> {
-        self.members.iter().map(|(_, member)| member.endpoint)
+        self.members.iter().map(|(_, member)| member.route.remote)
     }
 
     /// Changes after how much silence a plain client is forgotten, for present members, too.
@@ -192,7 +192,7 @@ impl Shard {
     }
 
     fn leave(&mut self, now: Instant, source: Route, at: Option<MemberRef>, token: u64, sequence: u32) {
-        if let Some(at) = at.filter(|at| self.is_owner(*at, source.remote, token)) {
+        if let Some(at) = at.filter(|at| self.is_owner(*at, &source, token)) {
             self.counters.left += 1;
             self.remove(now, at, LeaveReason::Goodbye);
         }
@@ -203,20 +203,20 @@ impl Shard {
     /// ours, and one party if the other one is no native member of the same session.
     pub fn relay_parties(
         &self,
-        source: SocketAddr,
+        source: impl Into<Route>,
         request: &RelayRequest,
     ) -> Option<(u32, Party, Option<Party>)> {
         let at = Self::member_of(request.handle);
-        let us = self.members.get(at).filter(|_| self.is_owner(at, source, request.token))?;
-        let party = |member: &Member| Party { peer: member.peer, endpoint: member.endpoint };
+        let us = self.members.get(at).filter(|_| self.is_owner(at, &source.into(), request.token))?;
+        let party = |member: &Member| Party { peer: member.peer, endpoint: member.route.remote };
         let other = self.member_by_peer(us.session, request.peer).filter(|other| *other != at);
         let other = other.and_then(|at| self.members.get(at)).filter(|member| member.push.is_some());
         Some((self.members.session(us.session).instance, party(us), other.map(party)))
     }
 
-    fn is_owner(&self, at: MemberRef, source: SocketAddr, token: u64) -> bool {
+    fn is_owner(&self, at: MemberRef, source: &Route, token: u64) -> bool {
         self.members.get(at).is_some_and(|member| {
-            member.endpoint == source && member.push.is_some_and(|push| push.token == token)
+            member.route.is_same_remote(source) && member.push.is_some_and(|push| push.token == token)
         })
     }
 
@@ -226,12 +226,13 @@ impl Shard {
     }
 
     fn register(&mut self, now: Instant, source: Route, register: &Register<'_>) {
-        self.evict_older_lives(now, source.remote, register);
+        self.evict_older_lives(now, &source, register);
         let session = self.members.find_session(&register.lookup);
         let known = session.and_then(|session| self.member_by_peer(session, register.peer));
         // Who has proven the member's own endpoint may renew it under a new token; from elsewhere the token must fit.
         let taken = |member: &Member| {
-            member.endpoint != source.remote && member.push.is_none_or(|push| push.token != register.token)
+            !member.route.is_same_remote(&source)
+                && member.push.is_none_or(|push| push.token != register.token)
         };
         if known.and_then(|at| self.members.get(at)).is_some_and(taken) {
             return self.refuse(source, register, RefusedReason::PeerIdTaken);
@@ -282,14 +283,15 @@ impl Shard {
         self.members.of_session(session).find(|(_, member)| member.peer == peer).map(|(at, _)| at)
     }
 
-    fn member_by_endpoint(&self, session: u32, endpoint: SocketAddr) -> Option<MemberRef> {
-        self.members.of_session(session).find(|(_, member)| member.endpoint == endpoint).map(|(at, _)| at)
+    fn member_at(&self, session: u32, remote: &Route) -> Option<MemberRef> {
+        let is_there = |member: &Member| member.route.is_same_remote(remote);
+        self.members.of_session(session).find(|(_, member)| is_there(member)).map(|(at, _)| at)
     }
 
     /// Another member at this endpoint, which has just been proven, is an older life of this client's socket.
-    fn evict_older_lives(&mut self, now: Instant, source: SocketAddr, register: &Register<'_>) {
+    fn evict_older_lives(&mut self, now: Instant, source: &Route, register: &Register<'_>) {
         let older = self.members.find_session(&register.lookup).and_then(|session| {
-            let at = self.member_by_endpoint(session, source)?;
+            let at = self.member_at(session, source)?;
             self.members.get(at).filter(|member| member.peer != register.peer).map(|_| at)
         });
         if let Some(at) = older {
@@ -311,8 +313,7 @@ impl Shard {
         let member = Member {
             session: 0,
             peer,
-            endpoint: source.remote,
-            local: source.local,
+            route: source,
             push,
             attributes: attributes.into(),
             revision: 0,
@@ -336,9 +337,9 @@ impl Shard {
         if let Some(push) = &mut member.push {
             push.token = register.token;
         }
-        member.local = source.local;
-        if member.endpoint != source.remote || *member.attributes != *register.attributes.as_bytes() {
-            member.endpoint = source.remote;
+        let moved = !member.route.is_same_remote(&source);
+        member.route = source;
+        if moved || *member.attributes != *register.attributes.as_bytes() {
             member.attributes = register.attributes.as_bytes().into();
             self.members.touch_revision(at);
             self.push_to_others(now, at);
@@ -384,7 +385,7 @@ impl Shard {
         let handle = self.handle_of(at);
         let times = [self.config.heartbeat, self.config.expiry];
         let Some(member) = self.members.get_mut(at) else { return };
-        let (route, session) = (member.route(), member.session);
+        let (route, session) = (member.route, member.session);
         let Some(push) = &mut member.push else { return };
         push.acknowledged = from;
         push.unanswered = push.unanswered.saturating_add(1);
@@ -418,7 +419,7 @@ impl Shard {
 
     fn presence(&mut self, now: Instant, source: Route, presence: &Presence) {
         let at = Self::member_of(presence.handle);
-        if !self.is_owner(at, source.remote, presence.token) {
+        if !self.is_owner(at, &source, presence.token) {
             self.counters.unknown += 1;
             let (token, sequence) = (presence.token, presence.sequence);
             return self.outbox.write(source, |writer| {
@@ -468,7 +469,7 @@ impl Shard {
 
     fn plain(&mut self, now: Instant, source: Route, key: LookupKey) {
         let session = self.members.find_session(&key);
-        let known = session.and_then(|session| self.member_by_endpoint(session, source.remote));
+        let known = session.and_then(|session| self.member_at(session, &source));
         let at = match known {
             Some(at) => at,
             None if self.why_full(session, true).is_some() => {
@@ -485,12 +486,15 @@ impl Shard {
         let Some(member) = self.members.get_mut(at) else { return };
         if member.push.is_none() {
             member.last_seen = now;
-            member.local = source.local;
+            member.route = source;
         }
         let session = member.session;
         self.list.clear();
-        for (_, member) in self.members.of_session(session).filter(|(other, _)| *other != at) {
-            push_to_list(&mut self.list, member.endpoint);
+        // Whoever came over TCP is nobody that a plain client could reach.
+        let is_reachable = |member: &Member| member.route.transport == Transport::Udp;
+        let others = self.members.of_session(session).filter(|(other, _)| *other != at);
+        for (_, member) in others.filter(|(_, member)| is_reachable(member)) {
+            push_to_list(&mut self.list, member.route.remote);
         }
         self.outbox.push(source, &self.list);
     }
@@ -521,7 +525,7 @@ impl Shard {
                 TimerKind::Push => self.push_again(now, due, at),
                 TimerKind::KeepAlive => {
                     if let Some(member) = self.members.get(at) {
-                        self.outbox.push(member.route(), &[]);
+                        self.outbox.push(member.route, &[]);
                         self.timers.push(Reverse((now + self.config.plain_keep_alive, at, kind)));
                     }
                 }

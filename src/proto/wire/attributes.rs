@@ -12,6 +12,8 @@ const CAPABILITIES: u8 = 0x03;
 const LEAVING: u8 = 0x04;
 const NAT: u8 = 0x05;
 const PADDING: u8 = 0x09;
+const STREAM_CANDIDATE: u8 = 0x0A;
+const SERVER_RTT: u8 = 0x0B;
 
 /// Attributes as they stand in a datagram, checked to be whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +37,8 @@ impl<'a> Attributes<'a> {
         while !reader.rest().is_empty() {
             let (kind, value) = next(&mut reader)?;
             match kind {
-                CANDIDATE => drop(read_candidate(value)?),
+                CANDIDATE | STREAM_CANDIDATE => drop(read_candidate(value)?),
+                SERVER_RTT if value.len() != 2 => return Err(Malformed::Field),
                 CAPABILITIES if value.len() != 4 => return Err(Malformed::Field),
                 LEAVING if !value.is_empty() => return Err(Malformed::Field),
                 NAT if value.len() != 7 => return Err(Malformed::Field),
@@ -71,12 +74,11 @@ impl<'a> Attributes<'a> {
         let mut reader = Reader::new(self.bytes);
         while let Ok((kind, value)) = next(&mut reader) {
             match kind {
-                CANDIDATE => match read_candidate(value) {
-                    Ok(Some(candidate)) if profile.candidates.len() < MAX_ENDPOINTS_PER_PEER => {
-                        profile.candidates.push(candidate);
-                    }
-                    _ => {}
-                },
+                CANDIDATE => push_candidate(&mut profile.candidates, value),
+                STREAM_CANDIDATE => push_candidate(&mut profile.streams, value),
+                SERVER_RTT => {
+                    profile.server_rtt_ms = value.try_into().map(u16::from_be_bytes).unwrap_or_default();
+                }
                 NAT => profile.nat = value.try_into().ok().map(NatBehaviour::from_wire),
                 CAPABILITIES => {
                     profile.capabilities = value.try_into().map(u32::from_be_bytes).unwrap_or_default();
@@ -104,6 +106,14 @@ pub(super) fn next<'a>(reader: &mut Reader<'a>) -> Result<(u8, &'a [u8]), Malfor
     Ok((kind, reader.slice(len.into())?))
 }
 
+fn push_candidate(candidates: &mut Vec<Candidate>, value: &[u8]) {
+    if let Ok(Some(candidate)) = read_candidate(value)
+        && candidates.len() < MAX_ENDPOINTS_PER_PEER
+    {
+        candidates.push(candidate);
+    }
+}
+
 /// `None` for a kind that a later version may know.
 fn read_candidate(value: &[u8]) -> Result<Option<Candidate>, Malformed> {
     let mut reader = Reader::new(value);
@@ -120,6 +130,10 @@ fn read_candidate(value: &[u8]) -> Result<Option<Candidate>, Malformed> {
 pub struct Profile {
     /// Further endpoints, besides the reflexive one that the server adds.
     pub candidates: Vec<Candidate>,
+    /// Endpoints that take TCP connections.
+    pub streams: Vec<Candidate>,
+    /// How long the server's answers take over TCP, in milliseconds; 0 if that is not known.
+    pub server_rtt_ms: u16,
     /// What it can do or insists on, a bit each: [`RELAY_ONLY`].
     pub capabilities: u32,
     /// What its NAT does, as far as it knows.
@@ -142,12 +156,22 @@ impl Profile {
             writer.u8(wire.len() as u8);
             writer.slice(&wire);
         }
-        for candidate in self.candidates.iter().take(MAX_ENDPOINTS_PER_PEER) {
+        if self.server_rtt_ms != 0 {
+            writer.u8(SERVER_RTT);
+            writer.u8(2);
+            writer.u16(self.server_rtt_ms);
+        }
+        let of_kind = |kind, list: &'_ [Candidate]| -> Vec<(u8, Candidate)> {
+            list.iter().take(MAX_ENDPOINTS_PER_PEER).map(|candidate| (kind, *candidate)).collect()
+        };
+        // Connections come first: who needs one has no other way.
+        let streams = of_kind(STREAM_CANDIDATE, &self.streams);
+        for (kind, candidate) in streams.into_iter().chain(of_kind(CANDIDATE, &self.candidates)) {
             let len = 1 + endpoint_len(candidate.endpoint);
             if writer.remaining() < 2 + len {
                 break;
             }
-            writer.u8(CANDIDATE);
+            writer.u8(kind);
             writer.u8(len as u8);
             writer.u8(candidate.kind as u8);
             writer.endpoint(candidate.endpoint);

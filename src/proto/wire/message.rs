@@ -41,6 +41,8 @@ pub(super) mod kind {
     pub const HANDSHAKE_ANSWER: u8 = 0x31;
     pub const HANDSHAKE_END: u8 = 0x32;
     pub const SEALED: u8 = 0x33;
+    pub const STREAM_HELLO: u8 = 0x40;
+    pub const STREAM_PROOF: u8 = 0x41;
 }
 
 /// A native datagram, parsed. Slices point into the datagram.

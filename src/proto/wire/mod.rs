@@ -9,6 +9,7 @@ pub mod plain;
 pub mod probe;
 pub mod relay;
 pub mod secure;
+pub mod stream;
 #[cfg(test)]
 mod tests;
 pub mod update;

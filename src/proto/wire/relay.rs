@@ -2,7 +2,10 @@
 
 use super::codec::{Malformed, Reader, Writer};
 use super::message::{encode, header, kind};
-use crate::proto::types::PeerId;
+use crate::proto::types::{PeerId, Transport};
+
+/// The attribute that says that connections are to be forwarded.
+const OVER_TCP: [u8; 3] = [0x0C, 1, 1];
 
 /// Lets its owner, and nobody else, say where one side of a pair is.
 pub type Ticket = [u8; 16];
@@ -16,6 +19,8 @@ pub struct RelayRequest {
     pub handle: u64,
     /// The other side of the pair.
     pub peer: PeerId,
+    /// What is to be forwarded: datagrams, or the bytes of two connections.
+    pub transport: Transport,
 }
 
 impl RelayRequest {
@@ -25,11 +30,16 @@ impl RelayRequest {
             writer.u64(self.token);
             writer.u64(self.handle);
             writer.slice(&self.peer.0);
+            if self.transport == Transport::Tcp {
+                writer.slice(&OVER_TCP);
+            }
         })
     }
 
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        Ok(Self { token: reader.u64()?, handle: reader.u64()?, peer: PeerId(reader.array()?) })
+        let (token, handle, peer) = (reader.u64()?, reader.u64()?, PeerId(reader.array()?));
+        let over_tcp = reader.rest().starts_with(&OVER_TCP);
+        Ok(Self { token, handle, peer, transport: if over_tcp { Transport::Tcp } else { Transport::Udp } })
     }
 }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::codec::Writer;
 use super::*;
-use crate::proto::types::{Candidate, CandidateKind, PeerDialect, PeerId};
+use crate::proto::types::{Candidate, CandidateKind, PeerDialect, PeerId, Transport};
 use crate::proto::{LookupKey, NatBehaviour, SessionId, SessionKeys};
 
 const VECTORS: &str = include_str!("../../../docs/vectors/native-v1.txt");
@@ -32,6 +32,15 @@ fn profile() -> Profile {
         ],
         ..Profile::default()
     }
+}
+
+fn stream_profile() -> Profile {
+    let streams = profile().candidates;
+    Profile { streams, server_rtt_ms: 37, ..Profile::default() }
+}
+
+fn stream_hello() -> stream::StreamHello {
+    stream::StreamHello { sender: PEER, nonce: [0xC3; 16], exchange: [0xE5; 32] }
 }
 
 fn keys() -> SessionKeys {
@@ -63,6 +72,7 @@ fn write_block(builder: UpdateBuilder<'_, '_>) {
         peer: OTHER,
         dialect: PeerDialect::Native,
         reflexive: "198.51.100.7:40001".parse().unwrap(),
+        transport: Transport::Udp,
         attributes: Attributes::parse(&attributes).unwrap(),
     }));
     assert!(builder.push(&Entry::Left { peer: PEER, reason: Some(LeaveReason::Expired) }));
@@ -72,6 +82,7 @@ fn write_block(builder: UpdateBuilder<'_, '_>) {
 /// One datagram of every type, by name.
 fn examples() -> BTreeMap<&'static str, Vec<u8>> {
     let attributes = profile().encode();
+    let streams = stream_profile().encode();
     let register = Register {
         token: TOKEN,
         sequence: 1,
@@ -141,7 +152,30 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
             "filter-reply",
             written(|w| FilterReply { token: TOKEN, sequence: 7, other_address: true }.write(w)),
         ),
-        ("relay-request", RelayRequest { token: TOKEN, handle: 2, peer: OTHER }.encode()),
+        (
+            "relay-request",
+            RelayRequest { token: TOKEN, handle: 2, peer: OTHER, transport: Transport::Udp }.encode(),
+        ),
+        (
+            "relay-request-tcp",
+            RelayRequest { token: TOKEN, handle: 2, peer: OTHER, transport: Transport::Tcp }.encode(),
+        ),
+        ("register-tcp", Register { attributes: Attributes::parse(&streams).unwrap(), ..register }.encode()),
+        (
+            "update-tcp",
+            written(|w| {
+                UpdateBuilder::message_head(w, TOKEN);
+                let mut builder = UpdateBuilder::block(w, 9, 0, 1);
+                assert!(builder.push(&Entry::Joined {
+                    peer: OTHER,
+                    dialect: PeerDialect::Native,
+                    reflexive: "198.51.100.7:40001".parse().unwrap(),
+                    transport: Transport::Tcp,
+                    attributes: Attributes::parse(&streams).unwrap(),
+                }));
+                builder.finish(1);
+            }),
+        ),
         (
             "relay-granted",
             written(|w| RelayGranted { token: TOKEN, peer: OTHER, port: 5010, ticket: [0xE5; 16] }.write(w)),
@@ -196,6 +230,11 @@ fn every_message_is_encoded_as_the_published_vectors_say() {
         examples().into_iter().map(|(name, bytes)| (name, hex(&bytes))).collect();
     expected.insert("lookup-key", hex(&keys().lookup.0));
     expected.insert("channel-secret", hex(&keys().channel));
+    let key = keys().stream;
+    let hello = stream_hello().sign(&key);
+    let other = stream::StreamHello { sender: OTHER, ..stream_hello() }.sign(&key);
+    expected.insert("stream-hello", hex(&hello));
+    expected.insert("stream-proof", hex(&stream::StreamProof { chosen: true }.sign(&key, [&hello, &other])));
     for (name, bytes) in &expected {
         assert_eq!(published.get(name).copied(), Some(bytes.as_str()), "{name}");
     }
@@ -286,7 +325,7 @@ fn registrations_are_filled_up_for_hints() {
 fn any_registration_is_short_enough_for_a_plain_server_to_answer() {
     let candidate = Candidate { kind: CandidateKind::Host, endpoint: "[2001:db8::1]:1".parse().unwrap() };
     let nat = Some(NatBehaviour::default());
-    let full = Profile { candidates: vec![candidate; 100], capabilities: 1, nat };
+    let full = Profile { candidates: vec![candidate; 100], capabilities: 1, nat, ..Profile::default() };
     let attributes = full.encode();
     assert!(attributes.len() <= attributes::MAX_ATTRIBUTES_LEN);
     let datagram = Register {
@@ -310,7 +349,8 @@ fn truncated_messages_are_refused_at_every_length() {
         for len in 0..datagram.len() {
             // A registration may end after any whole attribute, and what follows a challenge is looked at only if it is whole.
             let result = Message::parse(&datagram[..len]);
-            let may_end = ["register", "probe"].contains(&name)
+            let may_end = ["register", "register-tcp", "probe"].contains(&name)
+                || name == "relay-request-tcp" && len >= examples()["relay-request"].len()
                 // Where Noise's message ends is Noise's affair.
                 || name == "handshake-begin" && len >= HEADER_LEN + 32
                 || name == "handshake-answer" && len >= HEADER_LEN + 4

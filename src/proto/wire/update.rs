@@ -9,11 +9,12 @@ use std::net::SocketAddr;
 use super::attributes::Attributes;
 use super::codec::{Malformed, Reader, Writer, endpoint_len};
 use super::message::{header, kind};
-use crate::proto::types::{PeerDialect, PeerId};
+use crate::proto::types::{PeerDialect, PeerId, Transport};
 
 const JOINED: u8 = 1;
 const LEFT: u8 = 2;
 const PLAIN_MEMBER: u8 = 1;
+const TCP_MEMBER: u8 = 2;
 
 /// Bytes of an update block before its entries.
 pub const BLOCK_HEAD_LEN: usize = 4 * 4 + 1;
@@ -39,6 +40,8 @@ pub enum Entry<'a> {
         dialect: PeerDialect,
         /// Its endpoint as the server sees it.
         reflexive: SocketAddr,
+        /// Over which transport the server sees it there.
+        transport: Transport,
         /// What it says of itself.
         attributes: Attributes<'a>,
     },
@@ -93,12 +96,16 @@ fn read_entry<'a>(reader: &mut Reader<'a>) -> Result<Option<Entry<'a>>, Malforme
     let len = reader.u16()?;
     let mut body = Reader::new(reader.slice(len.into())?);
     Ok(match action {
-        JOINED => Some(Entry::Joined {
-            peer: PeerId(body.array()?),
-            dialect: if body.u8()? & PLAIN_MEMBER != 0 { PeerDialect::Plain } else { PeerDialect::Native },
-            reflexive: body.endpoint()?,
-            attributes: Attributes::parse(body.rest())?,
-        }),
+        JOINED => {
+            let (peer, flags) = (PeerId(body.array()?), body.u8()?);
+            Some(Entry::Joined {
+                peer,
+                dialect: if flags & PLAIN_MEMBER != 0 { PeerDialect::Plain } else { PeerDialect::Native },
+                reflexive: body.endpoint()?,
+                transport: if flags & TCP_MEMBER != 0 { Transport::Tcp } else { Transport::Udp },
+                attributes: Attributes::parse(body.rest())?,
+            })
+        }
         LEFT => {
             let peer = PeerId(body.array()?);
             let code = body.u8()?;
@@ -156,9 +163,11 @@ impl<'a, 'b> UpdateBuilder<'a, 'b> {
         self.writer.u8(action);
         self.writer.u16(len as u16);
         match entry {
-            Entry::Joined { peer, dialect, reflexive, attributes } => {
+            Entry::Joined { peer, dialect, reflexive, transport, attributes } => {
                 self.writer.slice(&peer.0);
-                self.writer.u8(if *dialect == PeerDialect::Plain { PLAIN_MEMBER } else { 0 });
+                let plain = if *dialect == PeerDialect::Plain { PLAIN_MEMBER } else { 0 };
+                let tcp = if *transport == Transport::Tcp { TCP_MEMBER } else { 0 };
+                self.writer.u8(plain | tcp);
                 self.writer.endpoint(*reflexive);
                 self.writer.slice(attributes.as_bytes());
             }

@@ -1,0 +1,124 @@
+//! The words that a [`super::StreamPunch`] and its driver exchange.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::handshake::Credentials;
+use crate::proto::secure::Exporter;
+use crate::proto::types::{CandidateKind, PeerId};
+use crate::proto::wire::relay::Ticket;
+
+/// What a [`super::StreamPunch`] needs to know.
+#[derive(Clone, Debug)]
+pub struct StreamConfig {
+    /// What the peers prove to each other; `None`: nothing, whoever is there first is the peer, and nothing of ours is sent.
+    pub credentials: Option<Credentials>,
+    /// How long one attempt at one endpoint may take, and the handshake on a connection.
+    pub attempt_timeout: Duration,
+    /// How many such times a peer is looked for; `None`: as long as anybody likes.
+    pub attempts: Option<u32>,
+}
+
+/// Names a connection, or an attempt to make one, to the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub u32);
+
+/// What the driver is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StreamCommand {
+    /// Connect, and say what became of it with `handle_dialled`.
+    Dial {
+        /// How the connection is called from then on.
+        id: StreamId,
+        /// Where to.
+        remote: SocketAddr,
+        /// Whether from the port that peers know, rather than from any.
+        from_port: bool,
+    },
+    /// Send these bytes, the first ones of the connection.
+    Send(StreamId, Vec<u8>),
+    /// Close it, without a word.
+    Close(StreamId),
+}
+
+/// Why an attempt failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DialFailure {
+    /// Somebody said that nobody listens there: the peer's host, or a router on the way.
+    Refused,
+    /// The network says that there is no way.
+    Unreachable,
+    /// Nobody answered.
+    TimedOut,
+    /// There is such a connection already, from the other side.
+    Taken,
+    /// Our own system does not do it; its error number.
+    Local(i32),
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StreamEvent {
+    /// A peer has a connection, which is the driver's from now on: what comes is the application's.
+    Established(Established),
+    /// A peer was looked for in vain, for as long as was asked for.
+    Failed(PeerId, StreamReport),
+}
+
+/// A peer's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Established {
+    /// Who it is; all zeros where nobody proves anything.
+    pub peer: PeerId,
+    /// Which connection.
+    pub id: StreamId,
+    /// The other end.
+    pub remote: SocketAddr,
+    /// How that was learned.
+    pub kind: CandidateKind,
+    /// How long an answer took.
+    pub rtt: Duration,
+    /// What keys for other protocols are derived from.
+    pub exporter: Option<Exporter>,
+}
+
+/// What was tried to reach a peer, and what came of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamReport {
+    /// Attempts, at all endpoints.
+    pub attempts: u32,
+    /// Those that somebody refused.
+    pub refused: u32,
+    /// Those for which there was no way.
+    pub unreachable: u32,
+    /// Those that nobody answered.
+    pub unanswered: u32,
+    /// Those that our own system refused, and why it did lately.
+    pub local: u32,
+    /// The last such reason: the system's error number.
+    pub os_error: i32,
+    /// Connections, either way round, on which somebody else was.
+    pub strangers: u32,
+    /// Connections, either way round, on which nothing was said in time, or which were closed before it was.
+    pub silent: u32,
+}
+
+/// How to reach a peer by way of a server that forwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forwarding {
+    /// Where the server takes connections.
+    pub server: SocketAddr,
+    /// What it is shown.
+    pub ticket: Ticket,
+}
+
+/// What has been dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamCounters {
+    /// Connections of somebody else.
+    pub strangers: u64,
+    /// Connections on which nothing was said in time, or which were closed before it was.
+    pub silent: u64,
+    /// Connections that gave way to others, too many having come.
+    pub over_limit: u64,
+}
