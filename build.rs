@@ -15,7 +15,7 @@ fn main() {
 
 /// The files of the ABI, in the order in which a reader wants to meet them.
 #[cfg(feature = "codegen")]
-const PARTS: [&str; 13] = [
+const PARTS: [&str; 15] = [
     "version",
     "status",
     "error",
@@ -27,6 +27,8 @@ const PARTS: [&str; 13] = [
     "key",
     "session_types",
     "session",
+    "conn_types",
+    "conn",
     "server",
     "server_paths",
 ];

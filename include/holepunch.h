@@ -54,6 +54,8 @@
  *            HP_STATUS_BUSY while a call is running.
  *   Sessions hp_connect opens holes and hands over the sockets. hp_session_join goes on: everybody who shares the ID, encrypted,
  *            for as long as one stays; peers come, go and move, and messages are delivered or known not to be.
+ *   Plain addresses  hp_conn is for programs that tell each other their addresses by means of their own: addresses in, a connection
+ *            over UDP or TCP out, no server needed.
  *   Limits   64 peers a call, 256 in a session, 16 endpoints tried of each peer, session IDs of 1000 bytes, 1 MiB of early datagrams.
  *   Trust    Whoever knows the session ID is in. The library authenticates who opens a hole, but what the application sends
  *            through a taken socket is not encrypted: run TLS, QUIC, DTLS or Noise over it. Sessions are encrypted from end to end.
@@ -78,6 +80,10 @@
 #define HP_SESSION_EVENT_INIT { sizeof(hp_session_event), 0, { { 0 } }, 0, 0, { 0, 0, 0, { 0 } }, 0, 0, 0, { 0 }, NULL, 0, NULL, 0 }
 #define HP_SESSION_PEER_INIT { sizeof(hp_session_peer), 0, { { 0 } }, 0, 0, { 0, 0, 0, { 0 } }, 0, 0, { 0 } }
 #define HP_SESSION_COUNTERS_INIT { sizeof(hp_session_counters), 0, 0, 0, 0, 0 }
+#define HP_CONN_OPTIONS_INIT { sizeof(hp_conn_options), 1, NULL, 0, 0, 1, { 0, 0, 0, { 0 } }, 0, 3000, 3, 0, NULL, \
+                               { 0, 0, 0, { 0 } } }
+#define HP_CONN_EVENT_INIT { sizeof(hp_conn_event), 0, { 0, 0, 0, { 0 } }, 0, 0, 0, 0, NULL, 0, NULL }
+#define HP_CONN_INFO_INIT { sizeof(hp_conn_info), 0, { 0, 0, 0, { 0 } }, { 0, 0, 0, { 0 } }, 0, 0, 0, 0 }
 #define HP_COUNTERS_INIT { sizeof(hp_counters), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define HP_SERVER_COUNTERS_INIT { sizeof(hp_server_counters), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
                                   0, 0, 0, 0, 0, 0, 0 }
@@ -303,6 +309,45 @@ typedef intptr_t hp_socket_t;
 /* Longest message to a peer that is not encrypted. */
 #define HP_SESSION_MAX_PLAIN_MESSAGE_LEN 1200
 
+/* Datagrams. */
+#define HP_TRANSPORT_UDP 1
+/* A byte stream. */
+#define HP_TRANSPORT_TCP 2
+
+/* hp_conn_options.address_source: nobody tells our public address. */
+#define HP_ADDRESS_NOBODY 0
+/* hp_conn_options.address_source: a server of ours, address_server; over TCP it must have been started with --tcp. */
+#define HP_ADDRESS_SERVER 1
+/* hp_conn_options.address_source: a STUN server (RFC 8489), address_server. */
+#define HP_ADDRESS_STUN 2
+/* hp_conn_options.address_source: the caller, who knows it: address_known, whose port does not count. */
+#define HP_ADDRESS_KNOWN 3
+
+/* Event: endpoint is our public address; or it cannot be found out, and status says why. */
+#define HP_CONN_PUBLIC_ADDRESS 1
+/* Event: the connection is there; endpoint is the peer's. Once at most. */
+#define HP_CONN_CONNECTED 2
+/* Event: the peer has sent data: over UDP a datagram, over TCP what has come. */
+#define HP_CONN_DATA 3
+/* Event: it is over, for reason HP_END_*. Once, and the last one. */
+#define HP_CONN_ENDED 4
+
+/* hp_conn_event.reason: we have closed it. */
+#define HP_END_CLOSED 1
+/* hp_conn_event.reason: the peer has. */
+#define HP_END_CLOSED_BY_PEER 2
+/* hp_conn_event.reason: nothing has come from the peer for 30 s; over UDP, if it is authenticated and data_events is 1. */
+#define HP_END_SILENT 3
+/* hp_conn_event.reason: it has failed; os_error is the system's error number (errno). */
+#define HP_END_FAILED 4
+/* hp_conn_event.reason: the peer was not reached; status and message say why. */
+#define HP_END_NOT_REACHED 5
+
+/* Most addresses that a peer may be tried at. */
+#define HP_CONN_MAX_ADDRESSES 16
+/* Longest datagram that hp_conn_write sends. */
+#define HP_CONN_MAX_DATAGRAM_LEN 65507
+
 /* What a call came to. 0 is success, errors are negative; numbers are never reused and the same on every system. */
 enum hp_status
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -347,12 +392,18 @@ enum hp_status
     HP_STATUS_TIMED_OUT_PUNCHING = -31,
     /* hp_cancel or hp_client_free was called. */
     HP_STATUS_CANCELLED = -32,
+    /* Somebody else is at the peer's addresses, who does not know the ID. */
+    HP_STATUS_STRANGER = -33,
     /* There is no such peer or socket, or the socket has been taken. */
     HP_STATUS_NOT_FOUND = -40,
     /* There is nothing (more) to read. */
     HP_STATUS_NOTHING = -41,
     /* So much waits already that nothing more is taken; later there is room. */
     HP_STATUS_FULL = -42,
+    /* There is no connection, or not any more. */
+    HP_STATUS_NOT_CONNECTED = -43,
+    /* What can be done once has been done. */
+    HP_STATUS_ALREADY_ATTEMPTED = -44,
     /* Not possible here: the process logs through Rust already, or the call comes from within a callback. */
     HP_STATUS_UNSUPPORTED = -50,
 };
@@ -366,6 +417,9 @@ typedef int32_t hp_status;
 
 /* A client of one rendezvous server. */
 typedef struct hp_client hp_client;
+
+/* A connection between two programs that tell each other their addresses by means of their own. */
+typedef struct hp_conn hp_conn;
 
 /* A rendezvous server. */
 typedef struct hp_server hp_server;
@@ -604,6 +658,84 @@ typedef struct hp_session_counters {
     /* Without sense: the server's, or our own dialect's, or authentic. */
     uint64_t malformed;
 } hp_session_counters;
+
+/* What a connection is made with. HP_CONN_OPTIONS_INIT sets struct_size and the defaults. */
+typedef struct hp_conn_options {
+    /* sizeof(hp_conn_options), set by the caller. */
+    uint32_t struct_size;
+    /* HP_TRANSPORT_*. UDP. */
+    int32_t transport;
+
+    /*
+     * What both sides share and prove to each other before the connection is reported: id_len bytes, 1 to HP_MAX_SESSION_ID_LEN, copied.
+     * NULL only if unauthenticated is 1. NULL.
+     */
+    const uint8_t *id;
+    /* Length of id. */
+    size_t id_len;
+    /* 1: nobody proves anything; whoever is at the peer's addresses is the peer, and over TCP nothing of the library's is sent. 0. */
+    int32_t unauthenticated;
+    /* 1: what comes becomes events. 0: the caller reads with hp_conn_read, or takes the socket. 1. */
+    int32_t data_events;
+    /* The address to bind to, and port; family HP_FAMILY_NONE: all, on a port of the system's choice. */
+    struct hp_addr local;
+    /* Who tells our public address: HP_ADDRESS_*. HP_ADDRESS_NOBODY. */
+    int32_t address_source;
+    /* How long an attempt at one address may take, 1 to 3600000 ms. 3000. */
+    uint32_t attempt_timeout_ms;
+    /* How many such times the peer is looked for, 1 to 1000. 3. */
+    uint32_t attempts;
+    /* 0. */
+    uint32_t reserved;
+    /* HP_ADDRESS_SERVER and HP_ADDRESS_STUN: "host:port", copied. NULL. */
+    const char *address_server;
+    /* HP_ADDRESS_KNOWN: the address. */
+    struct hp_addr address_known;
+} hp_conn_options;
+
+/* What happened. The caller sets struct_size (HP_CONN_EVENT_INIT does); members that an event has no use for are 0. */
+typedef struct hp_conn_event {
+    /* sizeof(hp_conn_event), set by the caller. */
+    uint32_t struct_size;
+    /* HP_CONN_*. */
+    int32_t kind;
+    /* Our public address, or where the peer is. */
+    struct hp_addr endpoint;
+    /* HP_CONN_ENDED: HP_END_*. */
+    int32_t reason;
+    /* HP_CONN_PUBLIC_ADDRESS and HP_END_NOT_REACHED: the hp_status that says why not. */
+    int32_t status;
+    /* The system's error number (errno), where it had one. */
+    int32_t os_error;
+    /* 0. */
+    uint32_t reserved;
+    /* HP_CONN_DATA: data_len bytes. Valid until the next hp_conn_next_event or hp_conn_free. */
+    const uint8_t *data;
+    /* Length of data. */
+    size_t data_len;
+    /* What status is about, in English, NUL-terminated; NULL without. Valid as long as data. */
+    const char *message;
+} hp_conn_event;
+
+/* A connection that is there. The caller sets struct_size (HP_CONN_INFO_INIT does). */
+typedef struct hp_conn_info {
+    /* sizeof(hp_conn_info), set by the caller. */
+    uint32_t struct_size;
+    /* HP_TRANSPORT_*. */
+    int32_t transport;
+    /* Our own end. */
+    struct hp_addr local;
+    /* The peer's. */
+    struct hp_addr remote;
+    /* How that was learned: HP_PATH_REFLEXIVE if it was given, HP_PATH_PEER_REFLEXIVE if the peer came from there. */
+    int32_t path;
+    /* How long an answer took, in microseconds, or HP_RTT_UNKNOWN. */
+    uint32_t rtt_us;
+    /* 1 if the peer has proven that it knows the ID, else 0. */
+    int32_t authenticated;
+    /* 0. */
+    uint32_t reserved;
+} hp_conn_info;
 
 /* What a server has counted. The caller sets struct_size (HP_SERVER_COUNTERS_INIT does). */
 typedef struct hp_server_counters {
@@ -1191,6 +1323,157 @@ hp_status hp_session_export_key(const struct hp_session *session,
  */
 hp_status hp_session_get_counters(const struct hp_session *session,
                                   struct hp_session_counters *out);
+
+/*
+ * Binds to a port and, if somebody is to be asked for our public address, asks. Nobody is let in, and nothing is sent to a peer, before
+ * hp_conn_attempt.
+ *
+ * options: copied. out: the connection, to be freed with hp_conn_free; NULL on failure. error: NULL or details.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_INVALID_SESSION_ID, HP_STATUS_INVALID_SERVER, HP_STATUS_SERVER_UNREACHABLE
+ * (it has no address of the local address' family), HP_STATUS_SOCKET, HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_conn_new(const struct hp_conn_options *options,
+                      struct hp_conn **out,
+                      struct hp_error *error);
+
+/*
+ * Frees a connection: closes it, as hp_conn_close does, has calls that run in other threads return, and waits until they and the
+ * connection's own thread have ended. NULL is a no-op. No other call may begin on the connection once this one has. Any thread. Since
+ * 0.1.
+ */
+void hp_conn_free(struct hp_conn *conn);
+
+/*
+ * Ends it: attempts end, a connection is closed, and HP_CONN_ENDED comes, unless it has. NULL is a no-op. Any thread, any number of
+ * times. Since 0.1.
+ */
+void hp_conn_close(const struct hp_conn *conn);
+
+/*
+ * Our own addresses, for peers in the same network: of each address family the one that leads elsewhere first.
+ *
+ * addresses: room for capacity of them (8 always suffice); NULL with 0. count: set to how many there are, also if they do not fit.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUFFER_TOO_SMALL (as many as fit were written), HP_STATUS_PANIC. Any
+ * thread. Since 0.1.
+ */
+hp_status hp_conn_local_addresses(const struct hp_conn *conn,
+                                  struct hp_addr *addresses,
+                                  size_t capacity,
+                                  size_t *count);
+
+/*
+ * Our address as others see it, waited for timeout_ms milliseconds (negative: however long it takes, which is 3 s at most, and the
+ * look-up of the server's name).
+ *
+ * out: zeroed on failure. error: NULL or details.
+ * Returns HP_STATUS_OK, HP_STATUS_NOTHING (nobody was to be asked, or there is no answer yet), HP_STATUS_INVALID_ARGUMENT,
+ * HP_STATUS_SERVER_NOT_FOUND, HP_STATUS_SERVER_UNREACHABLE, HP_STATUS_SERVER_SILENT, HP_STATUS_SERVER_REFUSED (it answers something else),
+ * HP_STATUS_CANCELLED (it is over), HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_conn_public_address(const struct hp_conn *conn,
+                                 int64_t timeout_ms,
+                                 struct hp_addr *out,
+                                 struct hp_error *error);
+
+/*
+ * Looks for the peer at these addresses, all at the same time, and lets it in if it comes to ours; with none, the latter only. Once.
+ * The other side must do the same, within the time that the options give. What comes of it is an event.
+ *
+ * addresses: count of them, at most HP_CONN_MAX_ADDRESSES; NULL with 0. error: NULL or details.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_ALREADY_ATTEMPTED, HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_conn_attempt(const struct hp_conn *conn,
+                          const struct hp_addr *addresses,
+                          size_t count,
+                          struct hp_error *error);
+
+/*
+ * The next event: at once, or within timeout_ms milliseconds (negative: however long it takes). Data that is not asked for makes the
+ * peer wait, over TCP, once 1 MiB waits; over UDP the system drops what comes then.
+ *
+ * event: its struct_size is set by the caller (HP_CONN_EVENT_INIT); the rest is zeroed on entry and written on success. What it points
+ * to is valid until the next call of this function or hp_conn_free.
+ * Returns HP_STATUS_OK, HP_STATUS_NOTHING (nothing happened in that time), HP_STATUS_CANCELLED (it is over, and nothing more will
+ * happen), HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC. One thread at a time per connection.
+ * Since 0.1.
+ */
+hp_status hp_conn_next_event(const struct hp_conn *conn,
+                             int64_t timeout_ms,
+                             struct hp_conn_event *event);
+
+/*
+ * A descriptor that poll(2) and the like find readable while hp_conn_next_event has something to say, and once it is over. Borrowed:
+ * neither read from it nor close it. fd: HP_INVALID_SOCKET on failure.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_conn_event_fd(const struct hp_conn *conn,
+                           hp_socket_t *fd);
+
+/*
+ * The connection, while it is there. out: its struct_size is set by the caller (HP_CONN_INFO_INIT); the rest is zeroed on entry and
+ * written on success.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_NOT_CONNECTED, HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_conn_get_info(const struct hp_conn *conn,
+                           struct hp_conn_info *out);
+
+/*
+ * Sends bytes to the peer. Over UDP they are one datagram, which is sent at once or lost. Over TCP it is waited until the system has
+ * taken all of them, for timeout_ms milliseconds (negative: however long it takes).
+ *
+ * data: len bytes; over UDP at most HP_CONN_MAX_DATAGRAM_LEN. written: NULL, or set to how many the system has taken, which are less than
+ * len only if time was up; 0 on failure. error: NULL or details.
+ * Returns HP_STATUS_OK, HP_STATUS_FULL (the system takes none in that time), HP_STATUS_INVALID_ARGUMENT, HP_STATUS_NOT_CONNECTED,
+ * HP_STATUS_SOCKET, HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_conn_write(const struct hp_conn *conn,
+                        const uint8_t *data,
+                        size_t len,
+                        int64_t timeout_ms,
+                        size_t *written,
+                        struct hp_error *error);
+
+/*
+ * Reads what comes from the peer, if data_events is 0: over UDP one datagram, of which what does not fit is lost. Waits for timeout_ms
+ * milliseconds (negative: however long it takes). After hp_conn_take, datagrams that had come before are still read, and no others.
+ *
+ * data: capacity bytes, at least 1. len: set to how many were read; 0 over TCP: the peer has closed the connection. error: NULL or
+ * details.
+ * Returns HP_STATUS_OK, HP_STATUS_TIMED_OUT_WAITING, HP_STATUS_INVALID_ARGUMENT (or data_events is 1), HP_STATUS_NOT_CONNECTED,
+ * HP_STATUS_SOCKET, HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_conn_read(const struct hp_conn *conn,
+                       uint8_t *data,
+                       size_t capacity,
+                       int64_t timeout_ms,
+                       size_t *len,
+                       struct hp_error *error);
+
+/*
+ * A key for a protocol that is run over the connection: the same on both sides, different for each label, known to nobody else, and
+ * forward secret.
+ *
+ * label: label_len bytes that say what the key is for. key: HP_KEY_LEN bytes, zeroed on failure.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_NOT_FOUND (there is no authenticated connection), HP_STATUS_PANIC. Any
+ * thread. Since 0.1.
+ */
+hp_status hp_conn_export_key(const struct hp_conn *conn,
+                             const uint8_t *label,
+                             size_t label_len,
+                             uint8_t *key);
+
+/*
+ * Moves the connection's socket to the caller for good: a connected TCP stream, or an unconnected UDP socket to be used towards the
+ * peer's endpoint (hp_conn_get_info before); blocking, close-on-exec. Nothing of the library's touches it any more, and no further events
+ * come; those that had come are still told. Calls in other threads that wait for the connection return. On a UDP socket, datagrams for
+ * which hp_is_control_packet holds may still come and are to be ignored.
+ *
+ * socket: HP_INVALID_SOCKET on failure. error: NULL or details.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_NOT_CONNECTED, HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_conn_take(const struct hp_conn *conn,
+                       hp_socket_t *socket,
+                       struct hp_error *error);
 
 /*
  * Makes a server, which does nothing before hp_server_run.

@@ -35,10 +35,16 @@ pub enum ErrorKind {
     TimedOutWaiting,
     /// Time is up, and too few of the named peers were reached.
     TimedOutPunching,
+    /// Somebody else is at the peer's endpoints, who does not know the ID.
+    Stranger,
     /// There is no such peer in the session, or not any more.
     NoSuchPeer,
     /// So much waits already that nothing more is taken; later there is room.
     Full,
+    /// There is no connection, or not any more.
+    NotConnected,
+    /// What can be done once has been done.
+    AlreadyAttempted,
     /// `cancel` was called.
     Cancelled,
 }

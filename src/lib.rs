@@ -12,14 +12,17 @@
 //! same library is used from C by way of `include/holepunch.h`, whose functions live in [`ffi`].
 
 pub mod client;
+pub mod conn;
 mod error;
 pub mod ffi;
 mod net;
 pub mod proto;
 pub mod server;
 pub mod session;
+mod shared;
 
 pub use client::{Canceller, Client, EarlyDatagram, NatCheck, NatReport, Peer, generate_session_id};
+pub use conn::{AddressSource, Conn, ConnEnd, ConnEvent, ConnOptions, Connected, TakenSocket};
 pub use error::{Error, ErrorKind};
 pub use net::portmap;
 pub use proto::nat::{Allocation, Filtering, Mapping, NatBehaviour};
@@ -27,7 +30,7 @@ pub use proto::punch::{Attempt, Cause, PunchReport};
 pub use proto::secure::{PublicKey, public_key};
 pub use proto::session::{Departure, MemberId, PeerPath, SessionCounters, SessionEvent, SessionPeer};
 pub use proto::wire::is_control_packet;
-pub use proto::{CandidateKind, DialectPolicy, PathPolicy, PeerId, Techniques};
+pub use proto::{CandidateKind, DialectPolicy, PathPolicy, PeerId, Techniques, Transport};
 pub use server::{Server, ServerConfig};
 pub use session::{Session, SessionOptions};
 

@@ -237,8 +237,17 @@ fn versions_of_header_library_soname_and_package_agree() {
 
 #[test]
 fn every_export_is_misused_somewhere() {
-    let programs =
-        ["misuse", "misuse_peers", "misuse_session", "addr", "server", "give_socket", "paths", "nat_check"];
+    let programs = [
+        "misuse",
+        "misuse_peers",
+        "misuse_session",
+        "misuse_conn",
+        "addr",
+        "server",
+        "give_socket",
+        "paths",
+        "nat_check",
+    ];
     let sources =
         programs.map(|name| std::fs::read_to_string(root().join(format!("tests/c/{name}.c"))).unwrap());
     for export in declared_functions(&header()) {
@@ -257,6 +266,11 @@ fn misuse_is_answered_with_its_status() {
         let server = server.address.to_string();
         if way == Way::Valgrind { vec![server] } else { vec![server, "descriptors".into()] }
     });
+}
+
+#[test]
+fn misuse_of_a_connection_is_answered_with_its_status() {
+    run_in_every_way("misuse_conn", |_| Vec::new());
 }
 
 #[test]

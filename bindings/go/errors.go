@@ -50,6 +50,14 @@ var (
 	// ErrFull: so much waits already that nothing more is taken; later there
 	// is room.
 	ErrFull error = &reason{text: "too much waits already"}
+	// ErrStranger: somebody else is at the peer's addresses, who does not know
+	// the ID.
+	ErrStranger error = &reason{text: "somebody else is at the peer's addresses"}
+	// ErrNotConnected: there is no connection, or not any more. It is equal to
+	// [net.ErrClosed], too.
+	ErrNotConnected error = &reason{text: "there is no connection", is: net.ErrClosed}
+	// ErrAlreadyAttempted: what can be done once has been done.
+	ErrAlreadyAttempted error = &reason{text: "that can be done once only"}
 	// ErrUnsupported: not possible here.
 	ErrUnsupported error = &reason{text: "not possible here"}
 	// ErrLibrary: libholepunch is of another version than this package, or

@@ -33,6 +33,9 @@ var reasons = map[string]error{
 	"ErrSocket":            holepunch.ErrSocket,
 	"ErrNotFound":          holepunch.ErrNotFound,
 	"ErrFull":              holepunch.ErrFull,
+	"ErrStranger":          holepunch.ErrStranger,
+	"ErrNotConnected":      holepunch.ErrNotConnected,
+	"ErrAlreadyAttempted":  holepunch.ErrAlreadyAttempted,
 	"ErrUnsupported":       holepunch.ErrUnsupported,
 	"ErrLibrary":           holepunch.ErrLibrary,
 	"ErrCanceled":          holepunch.ErrCanceled,
@@ -56,6 +59,7 @@ var equal = map[string][]string{
 	"ErrTimedOut":         {"context.DeadlineExceeded", "os.ErrDeadlineExceeded"},
 	"ErrCanceled":         {"context.Canceled"},
 	"ErrClosed":           {"net.ErrClosed"},
+	"ErrNotConnected":     {"net.ErrClosed"},
 	"ErrInvalidArgument":  {"os.ErrInvalid"},
 	"ErrServerPortClosed": {"syscall.ECONNREFUSED"},
 }

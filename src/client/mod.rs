@@ -148,6 +148,18 @@ impl Client {
         if !resolve::is_well_formed(server) {
             return Err(Error::new(ErrorKind::InvalidServer, "the server must be given as host:port"));
         }
+        Self::of(server)
+    }
+
+    /// One for [`Self::connect_one`] alone.
+    pub(crate) fn without_server() -> Result<Self, Error> {
+        let mut client = Self::of("")?;
+        // Nobody could be told of such.
+        client.techniques.port_mapping = false;
+        Ok(client)
+    }
+
+    fn of(server: &str) -> Result<Self, Error> {
         let waker =
             Waker::new().map_err(|error| Error::from_io(ErrorKind::Socket, "making a waker", &error))?;
         Ok(Self {
@@ -293,6 +305,15 @@ impl Client {
         })
     }
 
+    /// Opens a hole to one peer that is at one of these endpoints, on the sockets that are there.
+    pub(crate) fn connect_one(&mut self, id: SessionId, endpoints: &[SocketAddr]) -> Result<Peer, Error> {
+        let deadline = self.deadline();
+        let peers = self.spend_cancellation(|client| {
+            client.run(id, 1, Vec::new(), endpoints.to_vec(), Vec::new(), deadline)
+        })?;
+        Ok(peers.into_iter().next().expect("a call that succeeds has as many peers as were wanted"))
+    }
+
     /// The next datagram of a peer's application that came while other holes were still being opened. To be read before
     /// the socket is.
     pub fn pop_early_datagram(&mut self) -> Option<EarlyDatagram> {
@@ -371,6 +392,11 @@ impl Client {
         let seed = random_bytes()?;
         let now = Instant::now();
         let (resumed, peers) = self.split_resumed(peers);
+        let peers = match expected {
+            // All of them are one and the same peer's.
+            1 if servers.is_empty() && !peers.is_empty() => vec![peers],
+            _ => peers.into_iter().map(|endpoint| vec![endpoint]).collect(),
+        };
         let meeting = MeetingConfig {
             id,
             wanted: expected,
@@ -464,7 +490,7 @@ pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N], Error> {
     Ok(bytes)
 }
 
-fn check_id(id: &[u8]) -> Result<SessionId, Error> {
+pub(crate) fn check_id(id: &[u8]) -> Result<SessionId, Error> {
     SessionId::new(id).map_err(|error| {
         let message = match error {
             SessionIdError::Empty => "the session ID is empty".to_owned(),

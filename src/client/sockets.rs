@@ -25,6 +25,16 @@ impl Client {
         self.sockets.iter().flatten().any(|socket| socket.fd().as_raw_fd() == fd)
     }
 
+    /// The same for the library's own use.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = &UdpEndpoint> {
+        self.sockets.iter().flatten()
+    }
+
+    /// The same, moved.
+    pub(crate) fn take_endpoint(&mut self, index: usize) -> Option<UdpEndpoint> {
+        self.sockets.get_mut(index)?.take()
+    }
+
     /// Moves a socket to the caller for good: unconnected, close-on-exec, and blocking unless it was given as
     /// non-blocking. Nothing of the library touches it any more. Datagrams for which [`crate::is_control_packet`] holds
     /// may still arrive on it and are to be ignored.
@@ -47,7 +57,7 @@ impl Client {
     }
 
     /// Makes sure that there is a socket for each address family among `remotes`; one that is there is used again.
-    pub(super) fn open_sockets(&mut self, remotes: &[SocketAddr]) -> Result<(), Error> {
+    pub(crate) fn open_sockets(&mut self, remotes: &[SocketAddr]) -> Result<(), Error> {
         if self.sockets.iter().any(Option::is_none) {
             // The places of the others change, and the holes that were noted with them.
             self.open_holes.clear();

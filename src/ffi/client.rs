@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use super::address::hp_addr;
 use super::error::{Failure, guard_with, hp_error, is_valid, report, status_of};
-use super::guard::{bytes, clear_sized, guard, guard_or, wait_until_alone, write_sized};
+use super::guard::{bytes, clear_sized, guard, guard_or, write_sized};
 use super::peer::{hp_counters, hp_peer, path_name};
 use super::status::hp_status::{self, *};
+use crate::shared::wait_until_alone;
 use crate::{Canceller, Client, DialectPolicy, Error, Peer};
 
 /// A socket: a file descriptor.

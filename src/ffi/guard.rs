@@ -1,7 +1,6 @@
 //! What stands between C and Rust: panics, pointers, buffers.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
 use super::status::hp_status;
 
@@ -105,12 +104,5 @@ pub(super) unsafe fn clear_sized<T>(out: *mut T) -> Option<u32> {
         }
         out.cast::<u8>().add(size_of::<u32>()).write_bytes(0, size as usize - size_of::<u32>());
         Some(size)
-    }
-}
-
-/// Waits for a call in another thread, which has ended its work, to let go of an object that is about to be freed.
-pub(super) fn wait_until_alone<T>(object: &Arc<T>) {
-    while Arc::strong_count(object) > 1 {
-        std::thread::yield_now();
     }
 }

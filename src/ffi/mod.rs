@@ -8,6 +8,8 @@
 
 pub mod address;
 pub mod client;
+pub mod conn;
+pub mod conn_types;
 pub mod error;
 mod guard;
 pub mod key;

@@ -7,9 +7,10 @@ use std::time::Duration;
 use super::address::hp_addr;
 use super::client::policy_of;
 use super::error::{Failure, guard_with, hp_error, is_valid, report, status_of};
-use super::guard::{clear_sized, guard, guard_or, wait_until_alone, write_sized};
+use super::guard::{clear_sized, guard, guard_or, write_sized};
 use super::status::hp_status::{self, *};
 use crate::server::{ServerHandle, parse_address};
+use crate::shared::wait_until_alone;
 use crate::{Server, ServerConfig};
 
 /// A rendezvous server.

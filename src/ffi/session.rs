@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::client::{hp_client, hp_socket_t, with_state_and_id};
 use super::error::{Failure, guard_with, hp_error, is_valid, report, status_of};
-use super::guard::{bytes, clear_sized, guard, guard_or, is_struct_size_of, wait_until_alone, write_sized};
+use super::guard::{bytes, clear_sized, guard, guard_or, is_struct_size_of, write_sized};
 use super::key::{HP_KEY_LEN, export};
 use super::session_types::{hp_peer_id, hp_session_counters, hp_session_event, hp_session_peer};
 use super::status::hp_status::{self, *};
+use crate::shared::wait_until_alone;
 use crate::{PeerId, PublicKey, Session, SessionEvent, SessionOptions};
 
 /// Most members of a session, ourselves not counted.

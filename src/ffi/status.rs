@@ -47,19 +47,25 @@ pub enum hp_status {
     HP_STATUS_TIMED_OUT_PUNCHING = -31,
     /// hp_cancel or hp_client_free was called.
     HP_STATUS_CANCELLED = -32,
+    /// Somebody else is at the peer's addresses, who does not know the ID.
+    HP_STATUS_STRANGER = -33,
     /// There is no such peer or socket, or the socket has been taken.
     HP_STATUS_NOT_FOUND = -40,
     /// There is nothing (more) to read.
     HP_STATUS_NOTHING = -41,
     /// So much waits already that nothing more is taken; later there is room.
     HP_STATUS_FULL = -42,
+    /// There is no connection, or not any more.
+    HP_STATUS_NOT_CONNECTED = -43,
+    /// What can be done once has been done.
+    HP_STATUS_ALREADY_ATTEMPTED = -44,
     /// Not possible here: the process logs through Rust already, or the call comes from within a callback.
     HP_STATUS_UNSUPPORTED = -50,
 }
 
 use hp_status::*;
 
-const ALL: [(hp_status, &CStr, &CStr); 23] = [
+const ALL: [(hp_status, &CStr, &CStr); 26] = [
     (HP_STATUS_OK, c"HP_STATUS_OK", c"success"),
     (HP_STATUS_INVALID_ARGUMENT, c"HP_STATUS_INVALID_ARGUMENT", c"an argument is NULL or out of its range"),
     (HP_STATUS_BUFFER_TOO_SMALL, c"HP_STATUS_BUFFER_TOO_SMALL", c"the buffer is too small"),
@@ -83,9 +89,12 @@ const ALL: [(hp_status, &CStr, &CStr); 23] = [
     (HP_STATUS_TIMED_OUT_WAITING, c"HP_STATUS_TIMED_OUT_WAITING", c"timed out while waiting for peers"),
     (HP_STATUS_TIMED_OUT_PUNCHING, c"HP_STATUS_TIMED_OUT_PUNCHING", c"timed out while punching"),
     (HP_STATUS_CANCELLED, c"HP_STATUS_CANCELLED", c"cancelled"),
+    (HP_STATUS_STRANGER, c"HP_STATUS_STRANGER", c"somebody else is at the peer's addresses"),
     (HP_STATUS_NOT_FOUND, c"HP_STATUS_NOT_FOUND", c"no such peer or socket"),
     (HP_STATUS_NOTHING, c"HP_STATUS_NOTHING", c"nothing to read"),
     (HP_STATUS_FULL, c"HP_STATUS_FULL", c"too much waits already"),
+    (HP_STATUS_NOT_CONNECTED, c"HP_STATUS_NOT_CONNECTED", c"there is no connection"),
+    (HP_STATUS_ALREADY_ATTEMPTED, c"HP_STATUS_ALREADY_ATTEMPTED", c"that can be done once only"),
     (HP_STATUS_UNSUPPORTED, c"HP_STATUS_UNSUPPORTED", c"not possible here"),
 ];
 
@@ -105,8 +114,11 @@ impl From<ErrorKind> for hp_status {
             ErrorKind::UdpBlocked => HP_STATUS_UDP_BLOCKED,
             ErrorKind::TimedOutWaiting => HP_STATUS_TIMED_OUT_WAITING,
             ErrorKind::TimedOutPunching => HP_STATUS_TIMED_OUT_PUNCHING,
+            ErrorKind::Stranger => HP_STATUS_STRANGER,
             ErrorKind::NoSuchPeer => HP_STATUS_NOT_FOUND,
             ErrorKind::Full => HP_STATUS_FULL,
+            ErrorKind::NotConnected => HP_STATUS_NOT_CONNECTED,
+            ErrorKind::AlreadyAttempted => HP_STATUS_ALREADY_ATTEMPTED,
             ErrorKind::Cancelled => HP_STATUS_CANCELLED,
         }
     }

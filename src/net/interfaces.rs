@@ -1,6 +1,6 @@
 //! This host's own addresses, as far as a peer in the same network may reach them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use if_addrs::Interface;
 
@@ -17,6 +17,35 @@ pub(crate) fn host_addresses(first: IpAddr) -> Vec<IpAddr> {
         return vec![first];
     }
     select(first, if_addrs::get_if_addrs().unwrap_or_default())
+}
+
+/// The addresses of one family, the one on the way to elsewhere first; the loopback address if there is nothing else.
+pub(crate) fn own_addresses(ipv4: bool) -> Vec<IpAddr> {
+    let (any, elsewhere, loopback): (SocketAddr, SocketAddr, IpAddr) = match ipv4 {
+        // Documentation addresses (RFC 5737, RFC 3849): nothing is sent, the routes are asked only.
+        true => (
+            (Ipv4Addr::UNSPECIFIED, 0).into(),
+            (Ipv4Addr::new(192, 0, 2, 1), 9).into(),
+            Ipv4Addr::LOCALHOST.into(),
+        ),
+        false => {
+            let elsewhere = Ipv6Addr::new(0x2001, 0xDB8, 0, 0, 0, 0, 0, 1);
+            ((Ipv6Addr::UNSPECIFIED, 0).into(), (elsewhere, 9).into(), Ipv6Addr::LOCALHOST.into())
+        }
+    };
+    let route = UdpSocket::bind(any).and_then(|socket| {
+        socket.connect(elsewhere)?;
+        Ok(socket.local_addr()?.ip())
+    });
+    if let Ok(first) = route {
+        return host_addresses(first);
+    }
+    let all = if_addrs::get_if_addrs().unwrap_or_default();
+    let first = all.iter().find(|interface| interface.ip().is_ipv4() == ipv4 && is_outward(interface));
+    match first.map(Interface::ip) {
+        Some(first) => select(first, all),
+        None => vec![loopback],
+    }
 }
 
 fn select(first: IpAddr, interfaces: Vec<Interface>) -> Vec<IpAddr> {
@@ -80,6 +109,13 @@ mod tests {
     fn there_is_a_limit() {
         let many = (0..20).map(|n| interface("eth0", &format!("192.168.1.{n}"), IfOperStatus::Up)).collect();
         assert_eq!(select("10.0.0.1".parse().unwrap(), many).len(), MAX_ADDRESSES);
+    }
+
+    #[test]
+    fn there_is_always_an_ipv4_address() {
+        let addresses = own_addresses(true);
+        assert!(!addresses.is_empty() && addresses.iter().all(IpAddr::is_ipv4), "{addresses:?}");
+        assert!(own_addresses(false).iter().all(IpAddr::is_ipv6));
     }
 
     #[test]

@@ -4,12 +4,14 @@
 compile_error!("libholepunch's drivers are written for Unix; the sans-IO core in `proto` is portable");
 
 pub(crate) mod batch;
-mod interfaces;
+pub(crate) mod interfaces;
 #[cfg(target_os = "linux")]
 mod pktinfo;
 pub(crate) mod poll;
 pub mod portmap;
 pub(crate) mod resolve;
+pub(crate) mod streams;
+pub(crate) mod tcp;
 pub(crate) mod tcp_look;
 pub(crate) mod udp;
 pub(crate) mod waker;

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Interest {
     Readable,
-    #[cfg_attr(not(feature = "upnp"), expect(dead_code, reason = "only UPnP's connections wait for that"))]
     Writable,
 }
 

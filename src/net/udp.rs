@@ -195,6 +195,11 @@ impl UdpEndpoint {
         let _ = self.receive_with(&mut [], 0);
     }
 
+    /// Takes the next datagram; `None` if there is none.
+    pub(crate) fn receive<'a>(&self, buffer: &'a mut [u8]) -> io::Result<Option<(&'a [u8], SocketAddr)>> {
+        self.receive_with(buffer, 0)
+    }
+
     fn receive_with<'a>(
         &self,
         buffer: &'a mut [u8],

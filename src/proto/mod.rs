@@ -20,6 +20,7 @@ pub mod meeting;
 pub mod nat;
 pub mod portmap;
 pub mod punch;
+pub mod reflexive;
 pub mod relay;
 pub mod relayed;
 pub mod rendezvous;

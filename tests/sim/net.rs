@@ -241,7 +241,7 @@ impl Internet {
     pub fn call_again_for_one(&mut self, host: usize, peer: SocketAddr) {
         let mut config = self.hosts[host].config.clone().expect("set when the host was added");
         config.meeting.servers = Vec::new();
-        config.meeting.peers = vec![peer];
+        config.meeting.peers = vec![vec![peer]];
         config.meeting.wanted = 1;
         config.timeout = Some(Duration::from_secs(40));
         let seed = self.rng.bytes();

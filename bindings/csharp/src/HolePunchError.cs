@@ -63,11 +63,20 @@ namespace HolePunch
         /// </summary>
         TimedOutPunching = -31,
 
+        /// <summary>Somebody else is at the peer's addresses, who does not know the ID.</summary>
+        Stranger = -33,
+
         /// <summary>There is no such peer or socket, or it has been taken.</summary>
         NotFound = -40,
 
         /// <summary>So much waits already that nothing more is taken; later there is room.</summary>
         Full = -42,
+
+        /// <summary>There is no connection, or not any more.</summary>
+        NotConnected = -43,
+
+        /// <summary>What can be done once has been done.</summary>
+        AlreadyAttempted = -44,
 
         /// <summary>Not possible here.</summary>
         Unsupported = -50,

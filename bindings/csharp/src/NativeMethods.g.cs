@@ -377,6 +377,74 @@ namespace HolePunch.Native
         /// Longest message to a peer that is not encrypted.
         /// </summary>
         internal const int HP_SESSION_MAX_PLAIN_MESSAGE_LEN = 1200;
+        /// <summary>
+        /// Datagrams.
+        /// </summary>
+        internal const int HP_TRANSPORT_UDP = 1;
+        /// <summary>
+        /// A byte stream.
+        /// </summary>
+        internal const int HP_TRANSPORT_TCP = 2;
+        /// <summary>
+        /// hp_conn_options.address_source: nobody tells our public address.
+        /// </summary>
+        internal const int HP_ADDRESS_NOBODY = 0;
+        /// <summary>
+        /// hp_conn_options.address_source: a server of ours, address_server; over TCP it must have been started with --tcp.
+        /// </summary>
+        internal const int HP_ADDRESS_SERVER = 1;
+        /// <summary>
+        /// hp_conn_options.address_source: a STUN server (RFC 8489), address_server.
+        /// </summary>
+        internal const int HP_ADDRESS_STUN = 2;
+        /// <summary>
+        /// hp_conn_options.address_source: the caller, who knows it: address_known, whose port does not count.
+        /// </summary>
+        internal const int HP_ADDRESS_KNOWN = 3;
+        /// <summary>
+        /// Event: endpoint is our public address; or it cannot be found out, and status says why.
+        /// </summary>
+        internal const int HP_CONN_PUBLIC_ADDRESS = 1;
+        /// <summary>
+        /// Event: the connection is there; endpoint is the peer's. Once at most.
+        /// </summary>
+        internal const int HP_CONN_CONNECTED = 2;
+        /// <summary>
+        /// Event: the peer has sent data: over UDP a datagram, over TCP what has come.
+        /// </summary>
+        internal const int HP_CONN_DATA = 3;
+        /// <summary>
+        /// Event: it is over, for reason HP_END_*. Once, and the last one.
+        /// </summary>
+        internal const int HP_CONN_ENDED = 4;
+        /// <summary>
+        /// hp_conn_event.reason: we have closed it.
+        /// </summary>
+        internal const int HP_END_CLOSED = 1;
+        /// <summary>
+        /// hp_conn_event.reason: the peer has.
+        /// </summary>
+        internal const int HP_END_CLOSED_BY_PEER = 2;
+        /// <summary>
+        /// hp_conn_event.reason: nothing has come from the peer for 30 s; over UDP, if it is authenticated and data_events is 1.
+        /// </summary>
+        internal const int HP_END_SILENT = 3;
+        /// <summary>
+        /// hp_conn_event.reason: it has failed; os_error is the system's error number (errno).
+        /// </summary>
+        internal const int HP_END_FAILED = 4;
+        /// <summary>
+        /// hp_conn_event.reason: the peer was not reached; status and message say why.
+        /// </summary>
+        internal const int HP_END_NOT_REACHED = 5;
+        /// <summary>
+        /// Most addresses that a peer may be tried at.
+        /// </summary>
+        internal const int HP_CONN_MAX_ADDRESSES = 16;
+        /// <summary>
+        /// Longest datagram that hp_conn_write sends.
+        /// </summary>
+        internal const int HP_CONN_MAX_DATAGRAM_LEN = 65507;
 
         [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
         internal delegate void hp_set_log_callback_callback_delegate(int level, byte* target, byte* message, void* user_data);
@@ -881,6 +949,140 @@ namespace HolePunch.Native
         /// </summary>
         [DllImport(__DllName, EntryPoint = "hp_session_get_counters", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern hp_status hp_session_get_counters(SessionHandle session, hp_session_counters* @out);
+
+        /// <summary>
+        /// Binds to a port and, if somebody is to be asked for our public address, asks. Nobody is let in, and nothing is sent to a peer, before
+        /// hp_conn_attempt.
+        ///
+        /// options: copied. out: the connection, to be freed with hp_conn_free; NULL on failure. error: NULL or details.
+        /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_INVALID_SESSION_ID, HP_STATUS_INVALID_SERVER, HP_STATUS_SERVER_UNREACHABLE
+        /// (it has no address of the local address' family), HP_STATUS_SOCKET, HP_STATUS_PANIC. Any thread. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_conn_new", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_conn_new(hp_conn_options* options, hp_conn** @out, hp_error* error);
+
+        /// <summary>
+        /// Frees a connection: closes it, as hp_conn_close does, has calls that run in other threads return, and waits until they and the
+        /// connection's own thread have ended. NULL is a no-op. No other call may begin on the connection once this one has. Any thread. Since
+        /// 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_conn_free", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern void hp_conn_free(hp_conn* conn);
+
+        /// <summary>
+        /// Ends it: attempts end, a connection is closed, and HP_CONN_ENDED comes, unless it has. NULL is a no-op. Any thread, any number of
+        /// times. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_conn_close", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern void hp_conn_close(hp_conn* conn);
+
+        /// <summary>
+        /// Our own addresses, for peers in the same network: of each address family the one that leads elsewhere first.
+        ///
+        /// addresses: room for capacity of them (8 always suffice); NULL with 0. count: set to how many there are, also if they do not fit.
+        /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUFFER_TOO_SMALL (as many as fit were written), HP_STATUS_PANIC. Any
+        /// thread. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_conn_local_addresses", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_conn_local_addresses(hp_conn* conn, hp_addr* addresses, System.UIntPtr capacity, System.UIntPtr* count);
+
+        /// <summary>
+        /// Our address as others see it, waited for timeout_ms milliseconds (negative: however long it takes, which is 3 s at most, and the
+        /// look-up of the server's name).
+        ///
+        /// out: zeroed on failure. error: NULL or details.
+        /// Returns HP_STATUS_OK, HP_STATUS_NOTHING (nobody was to be asked, or there is no answer yet), HP_STATUS_INVALID_ARGUMENT,
+        /// HP_STATUS_SERVER_NOT_FOUND, HP_STATUS_SERVER_UNREACHABLE, HP_STATUS_SERVER_SILENT, HP_STATUS_SERVER_REFUSED (it answers something else),
+        /// HP_STATUS_CANCELLED (it is over), HP_STATUS_PANIC. Any thread. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_conn_public_address", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_conn_public_address(hp_conn* conn, long timeout_ms, hp_addr* @out, hp_error* error);
+
+        /// <summary>
+        /// Looks for the peer at these addresses, all at the same time, and lets it in if it comes to ours; with none, the latter only. Once.
+        /// The other side must do the same, within the time that the options give. What comes of it is an event.
+        ///
+        /// addresses: count of them, at most HP_CONN_MAX_ADDRESSES; NULL with 0. error: NULL or details.
+        /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_ALREADY_ATTEMPTED, HP_STATUS_PANIC. Any thread. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_conn_attempt", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_conn_attempt(hp_conn* conn, hp_addr* addresses, System.UIntPtr count, hp_error* error);
+
+        /// <summary>
+        /// The next event: at once, or within timeout_ms milliseconds (negative: however long it takes). Data that is not asked for makes the
+        /// peer wait, over TCP, once 1 MiB waits; over UDP the system drops what comes then.
+        ///
+        /// event: its struct_size is set by the caller (HP_CONN_EVENT_INIT); the rest is zeroed on entry and written on success. What it points
+        /// to is valid until the next call of this function or hp_conn_free.
+        /// Returns HP_STATUS_OK, HP_STATUS_NOTHING (nothing happened in that time), HP_STATUS_CANCELLED (it is over, and nothing more will
+        /// happen), HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC. One thread at a time per connection.
+        /// Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_conn_next_event", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_conn_next_event(hp_conn* conn, long timeout_ms, hp_conn_event* @event);
+
+        /// <summary>
+        /// A descriptor that poll(2) and the like find readable while hp_conn_next_event has something to say, and once it is over. Borrowed:
+        /// neither read from it nor close it. fd: HP_INVALID_SOCKET on failure.
+        /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_PANIC. Any thread. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_conn_event_fd", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_conn_event_fd(hp_conn* conn, System.IntPtr* fd);
+
+        /// <summary>
+        /// The connection, while it is there. out: its struct_size is set by the caller (HP_CONN_INFO_INIT); the rest is zeroed on entry and
+        /// written on success.
+        /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_NOT_CONNECTED, HP_STATUS_PANIC. Any thread. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_conn_get_info", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_conn_get_info(hp_conn* conn, hp_conn_info* @out);
+
+        /// <summary>
+        /// Sends bytes to the peer. Over UDP they are one datagram, which is sent at once or lost. Over TCP it is waited until the system has
+        /// taken all of them, for timeout_ms milliseconds (negative: however long it takes).
+        ///
+        /// data: len bytes; over UDP at most HP_CONN_MAX_DATAGRAM_LEN. written: NULL, or set to how many the system has taken, which are less than
+        /// len only if time was up; 0 on failure. error: NULL or details.
+        /// Returns HP_STATUS_OK, HP_STATUS_FULL (the system takes none in that time), HP_STATUS_INVALID_ARGUMENT, HP_STATUS_NOT_CONNECTED,
+        /// HP_STATUS_SOCKET, HP_STATUS_PANIC. Any thread. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_conn_write", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_conn_write(hp_conn* conn, byte* data, System.UIntPtr len, long timeout_ms, System.UIntPtr* written, hp_error* error);
+
+        /// <summary>
+        /// Reads what comes from the peer, if data_events is 0: over UDP one datagram, of which what does not fit is lost. Waits for timeout_ms
+        /// milliseconds (negative: however long it takes). After hp_conn_take, datagrams that had come before are still read, and no others.
+        ///
+        /// data: capacity bytes, at least 1. len: set to how many were read; 0 over TCP: the peer has closed the connection. error: NULL or
+        /// details.
+        /// Returns HP_STATUS_OK, HP_STATUS_TIMED_OUT_WAITING, HP_STATUS_INVALID_ARGUMENT (or data_events is 1), HP_STATUS_NOT_CONNECTED,
+        /// HP_STATUS_SOCKET, HP_STATUS_PANIC. Any thread. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_conn_read", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_conn_read(hp_conn* conn, byte* data, System.UIntPtr capacity, long timeout_ms, System.UIntPtr* len, hp_error* error);
+
+        /// <summary>
+        /// A key for a protocol that is run over the connection: the same on both sides, different for each label, known to nobody else, and
+        /// forward secret.
+        ///
+        /// label: label_len bytes that say what the key is for. key: HP_KEY_LEN bytes, zeroed on failure.
+        /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_NOT_FOUND (there is no authenticated connection), HP_STATUS_PANIC. Any
+        /// thread. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_conn_export_key", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_conn_export_key(hp_conn* conn, byte* label, System.UIntPtr label_len, byte* key);
+
+        /// <summary>
+        /// Moves the connection's socket to the caller for good: a connected TCP stream, or an unconnected UDP socket to be used towards the
+        /// peer's endpoint (hp_conn_get_info before); blocking, close-on-exec. Nothing of the library's touches it any more, and no further events
+        /// come; those that had come are still told. Calls in other threads that wait for the connection return. On a UDP socket, datagrams for
+        /// which hp_is_control_packet holds may still come and are to be ignored.
+        ///
+        /// socket: HP_INVALID_SOCKET on failure. error: NULL or details.
+        /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_NOT_CONNECTED, HP_STATUS_PANIC. Any thread. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_conn_take", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_conn_take(hp_conn* conn, System.IntPtr* socket, hp_error* error);
 
         /// <summary>
         /// Makes a server, which does nothing before hp_server_run.
@@ -1449,6 +1651,155 @@ namespace HolePunch.Native
     }
 
     /// <summary>
+    /// What a connection is made with. HP_CONN_OPTIONS_INIT sets struct_size and the defaults.
+    /// </summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal unsafe partial struct hp_conn_options
+    {
+        /// <summary>
+        /// sizeof(hp_conn_options), set by the caller.
+        /// </summary>
+        public uint struct_size;
+        /// <summary>
+        /// HP_TRANSPORT_*. UDP.
+        /// </summary>
+        public int transport;
+        /// <summary>
+        /// What both sides share and prove to each other before the connection is reported: id_len bytes, 1 to HP_MAX_SESSION_ID_LEN, copied.
+        /// NULL only if unauthenticated is 1. NULL.
+        /// </summary>
+        public byte* id;
+        /// <summary>
+        /// Length of id.
+        /// </summary>
+        public System.UIntPtr id_len;
+        /// <summary>
+        /// 1: nobody proves anything; whoever is at the peer's addresses is the peer, and over TCP nothing of the library's is sent. 0.
+        /// </summary>
+        public int unauthenticated;
+        /// <summary>
+        /// 1: what comes becomes events. 0: the caller reads with hp_conn_read, or takes the socket. 1.
+        /// </summary>
+        public int data_events;
+        /// <summary>
+        /// The address to bind to, and port; family HP_FAMILY_NONE: all, on a port of the system's choice.
+        /// </summary>
+        public hp_addr local;
+        /// <summary>
+        /// Who tells our public address: HP_ADDRESS_*. HP_ADDRESS_NOBODY.
+        /// </summary>
+        public int address_source;
+        /// <summary>
+        /// How long an attempt at one address may take, 1 to 3600000 ms. 3000.
+        /// </summary>
+        public uint attempt_timeout_ms;
+        /// <summary>
+        /// How many such times the peer is looked for, 1 to 1000. 3.
+        /// </summary>
+        public uint attempts;
+        /// <summary>
+        /// 0.
+        /// </summary>
+        public uint reserved;
+        /// <summary>
+        /// HP_ADDRESS_SERVER and HP_ADDRESS_STUN: "host:port", copied. NULL.
+        /// </summary>
+        public byte* address_server;
+        /// <summary>
+        /// HP_ADDRESS_KNOWN: the address.
+        /// </summary>
+        public hp_addr address_known;
+    }
+
+    /// <summary>
+    /// What happened. The caller sets struct_size (HP_CONN_EVENT_INIT does); members that an event has no use for are 0.
+    /// </summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal unsafe partial struct hp_conn_event
+    {
+        /// <summary>
+        /// sizeof(hp_conn_event), set by the caller.
+        /// </summary>
+        public uint struct_size;
+        /// <summary>
+        /// HP_CONN_*.
+        /// </summary>
+        public int kind;
+        /// <summary>
+        /// Our public address, or where the peer is.
+        /// </summary>
+        public hp_addr endpoint;
+        /// <summary>
+        /// HP_CONN_ENDED: HP_END_*.
+        /// </summary>
+        public int reason;
+        /// <summary>
+        /// HP_CONN_PUBLIC_ADDRESS and HP_END_NOT_REACHED: the hp_status that says why not.
+        /// </summary>
+        public int status;
+        /// <summary>
+        /// The system's error number (errno), where it had one.
+        /// </summary>
+        public int os_error;
+        /// <summary>
+        /// 0.
+        /// </summary>
+        public uint reserved;
+        /// <summary>
+        /// HP_CONN_DATA: data_len bytes. Valid until the next hp_conn_next_event or hp_conn_free.
+        /// </summary>
+        public byte* data;
+        /// <summary>
+        /// Length of data.
+        /// </summary>
+        public System.UIntPtr data_len;
+        /// <summary>
+        /// What status is about, in English, NUL-terminated; NULL without. Valid as long as data.
+        /// </summary>
+        public byte* message;
+    }
+
+    /// <summary>
+    /// A connection that is there. The caller sets struct_size (HP_CONN_INFO_INIT does).
+    /// </summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal unsafe partial struct hp_conn_info
+    {
+        /// <summary>
+        /// sizeof(hp_conn_info), set by the caller.
+        /// </summary>
+        public uint struct_size;
+        /// <summary>
+        /// HP_TRANSPORT_*.
+        /// </summary>
+        public int transport;
+        /// <summary>
+        /// Our own end.
+        /// </summary>
+        public hp_addr local;
+        /// <summary>
+        /// The peer's.
+        /// </summary>
+        public hp_addr remote;
+        /// <summary>
+        /// How that was learned: HP_PATH_REFLEXIVE if it was given, HP_PATH_PEER_REFLEXIVE if the peer came from there.
+        /// </summary>
+        public int path;
+        /// <summary>
+        /// How long an answer took, in microseconds, or HP_RTT_UNKNOWN.
+        /// </summary>
+        public uint rtt_us;
+        /// <summary>
+        /// 1 if the peer has proven that it knows the ID, else 0.
+        /// </summary>
+        public int authenticated;
+        /// <summary>
+        /// 0.
+        /// </summary>
+        public uint reserved;
+    }
+
+    /// <summary>
     /// What a server has counted. The caller sets struct_size (HP_SERVER_COUNTERS_INIT does).
     /// </summary>
     [StructLayout(LayoutKind.Sequential)]
@@ -1658,6 +2009,10 @@ namespace HolePunch.Native
         /// </summary>
         HP_STATUS_CANCELLED = -32,
         /// <summary>
+        /// Somebody else is at the peer's addresses, who does not know the ID.
+        /// </summary>
+        HP_STATUS_STRANGER = -33,
+        /// <summary>
         /// There is no such peer or socket, or the socket has been taken.
         /// </summary>
         HP_STATUS_NOT_FOUND = -40,
@@ -1669,6 +2024,14 @@ namespace HolePunch.Native
         /// So much waits already that nothing more is taken; later there is room.
         /// </summary>
         HP_STATUS_FULL = -42,
+        /// <summary>
+        /// There is no connection, or not any more.
+        /// </summary>
+        HP_STATUS_NOT_CONNECTED = -43,
+        /// <summary>
+        /// What can be done once has been done.
+        /// </summary>
+        HP_STATUS_ALREADY_ATTEMPTED = -44,
         /// <summary>
         /// Not possible here: the process logs through Rust already, or the call comes from within a callback.
         /// </summary>

@@ -72,9 +72,11 @@ impl Meeting {
         for status in &config.resumed {
             puncher.resume_peer(now, status.clone());
         }
-        for peer in &config.peers {
-            let candidate = Candidate { kind: CandidateKind::Reflexive, endpoint: *peer };
-            puncher.add_peer(now, PeerId::UNKNOWN, PeerDialect::Unknown, &[candidate]);
+        for endpoints in &config.peers {
+            let candidate =
+                |endpoint: &SocketAddr| Candidate { kind: CandidateKind::Reflexive, endpoint: *endpoint };
+            let candidates: Vec<_> = endpoints.iter().map(candidate).collect();
+            puncher.add_peer(now, PeerId::UNKNOWN, PeerDialect::Unknown, &candidates);
         }
         let candidates = config
             .host_candidates

@@ -29,8 +29,8 @@ pub struct MeetingConfig {
     pub sockets: LocalSockets,
     /// Addresses of the one server. Empty: punch `peers` only.
     pub servers: Vec<SocketAddr>,
-    /// Endpoints of peers that are known already.
-    pub peers: Vec<SocketAddr>,
+    /// Peers that are known already, each by the endpoints at which it may be.
+    pub peers: Vec<Vec<SocketAddr>>,
     /// Peers whose holes an earlier call on the same sockets has opened, as [`super::Meeting::peers`] described them then.
     pub resumed: Vec<PeerStatus>,
     /// Our own addresses, told to native peers.

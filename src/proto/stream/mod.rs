@@ -19,8 +19,8 @@ use self::connection::{Connection, Stage};
 use self::handshake::{Handshake, Step};
 use self::target::Target;
 pub use self::types::{
-    DialFailure, Established, Forwarding, StreamCommand, StreamConfig, StreamCounters, StreamEvent, StreamId,
-    StreamReport,
+    DialFailure, Established, Forwarding, StreamCause, StreamCommand, StreamConfig, StreamCounters,
+    StreamEvent, StreamId, StreamReport,
 };
 use crate::proto::Rng;
 use crate::proto::secure::Exporter;

@@ -103,6 +103,66 @@ pub struct StreamReport {
     pub silent: u32,
 }
 
+/// What probably kept a peer from being reached over TCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamCause {
+    /// There was no endpoint to try, and nobody came.
+    NothingToTry,
+    /// Somebody else is there.
+    Stranger,
+    /// Our own system did not let us try; its error number.
+    Local(i32),
+    /// The network knows no way.
+    Unreachable,
+    /// Somebody answers that nobody listens.
+    Refused,
+    /// Connections came about, and nothing was said on them.
+    Silent,
+    /// Nobody answers.
+    Unanswered,
+}
+
+impl StreamReport {
+    /// What it comes to.
+    pub fn cause(&self) -> StreamCause {
+        match self {
+            Self { strangers: 1.., .. } => StreamCause::Stranger,
+            Self { silent: 1.., .. } => StreamCause::Silent,
+            Self { attempts: 0, .. } => StreamCause::NothingToTry,
+            Self { unanswered: 1.., .. } => StreamCause::Unanswered,
+            Self { refused: 1.., .. } => StreamCause::Refused,
+            Self { unreachable: 1.., .. } => StreamCause::Unreachable,
+            Self { local: 1.., os_error, .. } => StreamCause::Local(*os_error),
+            _ => StreamCause::Unanswered,
+        }
+    }
+}
+
+impl StreamCause {
+    /// The cause and what helps.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::NothingToTry => "no address of the peer's was given, and nobody came",
+            Self::Stranger => {
+                "somebody else answers there, who does not know the ID: the address is wrong, or the IDs differ"
+            }
+            Self::Local(_) => "the system did not allow the attempts",
+            Self::Unreachable => "the network knows no way to the peer's addresses",
+            Self::Refused => {
+                "the attempts were refused: nobody listens there, or a router answers in the peer's name (its INPUT chain accepts), which only attempts \
+                 that cross on the way get around; a forwarding server (hp-server --tcp --relay) helps"
+            }
+            Self::Silent => {
+                "connections came about, but nothing was said on them: a service that waits, or a peer that is gone"
+            }
+            Self::Unanswered => {
+                "nobody answers: the peer did not come, a firewall drops TCP, or a NAT gives each connection another port, through which TCP never gets; a \
+                 forwarding server (hp-server --tcp --relay) helps"
+            }
+        }
+    }
+}
+
 /// How to reach a peer by way of a server that forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Forwarding {

@@ -37,6 +37,7 @@ pub(super) mod kind {
     pub const RELAY_BIND: u8 = 0x17;
     pub const RELAY_BOUND: u8 = 0x18;
     pub const PROBE: u8 = 0x20;
+    pub const GOODBYE: u8 = 0x21;
     pub const HANDSHAKE_BEGIN: u8 = 0x30;
     pub const HANDSHAKE_ANSWER: u8 = 0x31;
     pub const HANDSHAKE_END: u8 = 0x32;
@@ -98,6 +99,8 @@ pub enum Message<'a> {
     RelayBound(Ticket),
     /// Peer to peer.
     Probe(SignedProbe<'a>),
+    /// Peer to peer: "that was all", with what only the other side of this hole knows.
+    Goodbye([u8; 16]),
     /// Peer to peer.
     HandshakeBegin(HandshakeBegin<'a>),
     /// Peer to peer.
@@ -144,6 +147,7 @@ impl<'a> Message<'a> {
             kind::RELAY_BIND => Self::RelayBind(reader.array()?),
             kind::RELAY_BOUND => Self::RelayBound(reader.array()?),
             kind::PROBE => Self::Probe(SignedProbe::read(datagram, reader)?),
+            kind::GOODBYE => Self::Goodbye(reader.array()?),
             kind::HANDSHAKE_BEGIN => Self::HandshakeBegin(HandshakeBegin::read(&mut reader)?),
             kind::HANDSHAKE_ANSWER => Self::HandshakeAnswer(HandshakeAnswer::read(&mut reader)?),
             kind::HANDSHAKE_END => Self::HandshakeEnd(HandshakeEnd::read(&mut reader)?),
@@ -167,6 +171,11 @@ pub(super) fn encode(kind: u8, body: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
     header(&mut writer, kind);
     body(&mut writer);
     writer.as_slice().to_vec()
+}
+
+/// "That was all."
+pub fn encode_goodbye(word: &[u8; 16]) -> Vec<u8> {
+    encode(kind::GOODBYE, |writer| writer.slice(word))
 }
 
 /// "I am here under this lookup key." Also renews a registration whose source endpoint changed.

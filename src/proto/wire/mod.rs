@@ -10,6 +10,7 @@ pub mod probe;
 pub mod relay;
 pub mod secure;
 pub mod stream;
+pub mod stun;
 #[cfg(test)]
 mod tests;
 pub mod update;

@@ -181,6 +181,7 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
             written(|w| RelayGranted { token: TOKEN, peer: OTHER, port: 5010, ticket: [0xE5; 16] }.write(w)),
         ),
         ("relay-refused", written(|w| RelayRefused::write(w, TOKEN, OTHER, RelayRefusal::Full))),
+        ("goodbye", message::encode_goodbye(&[0xE5; 16])),
         ("relay-bind", relay::encode_relay_bind(&[0xE5; 16])),
         ("relay-bound", written(|w| relay::write_relay_bound(w, &[0xE5; 16]))),
         (
