@@ -30,7 +30,7 @@ pub use proto::punch::{Attempt, Cause, PunchReport};
 pub use proto::secure::{PublicKey, public_key};
 pub use proto::session::{Departure, MemberId, PeerPath, SessionCounters, SessionEvent, SessionPeer};
 pub use proto::wire::is_control_packet;
-pub use proto::{CandidateKind, DialectPolicy, PathPolicy, PeerId, Techniques, Transport};
+pub use proto::{CandidateKind, DialectPolicy, PathPolicy, PeerId, Techniques, Transport, TransportPolicy};
 pub use server::{Server, ServerConfig};
 pub use session::{Session, SessionOptions};
 

@@ -6,9 +6,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::streams::RunStreams;
 use super::{EARLY_OVERHEAD, EarlyDatagram, MAX_EARLY_BYTES, Shared};
-use crate::net::poll::wait_readable;
+use crate::net::poll::{Interest, wait_ready};
 use crate::net::portmap::{self, PortMapper};
+use crate::net::tcp::TcpConnection;
 use crate::net::tcp_look::SilenceWatch;
 #[cfg(target_os = "linux")]
 use crate::net::udp::Report;
@@ -44,10 +46,15 @@ pub(super) struct Run<'a> {
     /// Whether the router has opened a port.
     is_mapped: bool,
     silence: SilenceWatch,
+    streams: Option<RunStreams>,
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(sockets: &'a mut Vec<Option<UdpEndpoint>>, shared: &'a Shared) -> Self {
+    pub(super) fn new(
+        sockets: &'a mut Vec<Option<UdpEndpoint>>,
+        shared: &'a Shared,
+        streams: Option<RunStreams>,
+    ) -> Self {
         Self {
             sockets,
             shared,
@@ -57,6 +64,7 @@ impl<'a> Run<'a> {
             mapper: None,
             is_mapped: false,
             silence: SilenceWatch::start(),
+            streams,
         }
     }
 
@@ -72,9 +80,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Datagrams of the application's that came too early.
-    pub(super) fn into_early(self) -> VecDeque<EarlyDatagram> {
-        self.early
+    /// Datagrams of the application's that came too early, and peers' connections.
+    pub(super) fn into_parts(self) -> (VecDeque<EarlyDatagram>, Vec<TcpConnection>) {
+        (self.early, self.streams.map(|streams| streams.established).unwrap_or_default())
     }
 
     /// recv → handle → transmit → sleep, until the machine has an outcome or the caller cancels.
@@ -84,7 +92,8 @@ impl<'a> Run<'a> {
         loop {
             self.provide_sockets(connect);
             self.provide_mapping(connect);
-            if let Some(server) = connect.silent_server()
+            if self.streams.is_none()
+                && let Some(server) = connect.silent_server()
                 && self.silence.is_udp_blocked(Some(server))
             {
                 connect.handle_unreachable(Instant::now(), server, Unreachable::NoUdp);
@@ -104,15 +113,24 @@ impl<'a> Run<'a> {
                 return Ok(Ended::With(outcome));
             }
             let open = || self.sockets.iter().enumerate().filter_map(|(at, s)| s.as_ref().map(|s| (at, s)));
-            let fds: Vec<_> = open().map(|(_, socket)| socket.fd()).chain([self.shared.waker.fd()]).collect();
-            let ready = wait_readable(&fds, connect.poll_timeout())?;
-            if ready.last() == Some(&true) {
+            let readable = |fd| (fd, Interest::Readable);
+            let fds = [self.shared.waker.fd()].into_iter().chain(open().map(|(_, socket)| socket.fd()));
+            let mut polled: Vec<_> = fds.map(readable).collect();
+            if let Some(streams) = &self.streams {
+                polled.extend(streams.interests(connect));
+            }
+            let ready = wait_ready(&polled, connect.poll_timeout())?;
+            if ready[0] {
                 self.shared.waker.clear();
             }
+            let (of_sockets, of_streams) = ready[1..].split_at(open().count());
             let readable: Vec<_> =
-                open().zip(&ready).filter(|(_, ready)| **ready).map(|((at, _), _)| at).collect();
+                open().zip(of_sockets).filter(|(_, ready)| **ready).map(|((at, _), _)| at).collect();
             for at in readable {
                 self.read(connect, at);
+            }
+            if let Some(streams) = &mut self.streams {
+                streams.handle_ready(connect, of_streams);
             }
             let now = Instant::now();
             if connect.poll_timeout().is_some_and(|due| due <= now) {
@@ -156,8 +174,14 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn transmit(&self, connect: &mut Connect) {
+    fn transmit(&mut self, connect: &mut Connect) {
         while let Some(transmit) = connect.poll_transmit() {
+            if transmit.socket == SocketIndex::SERVER_STREAM {
+                if let Some(streams) = &mut self.streams {
+                    streams.transmit(connect, &transmit);
+                }
+                continue;
+            }
             let Some(Some(socket)) = self.sockets.get(usize::from(transmit.socket.0)) else { continue };
             let Err(error) = socket.transmit(&transmit) else { continue };
             // An ICMP error about an earlier datagram is reported by whatever comes next; that has not been sent then.
@@ -168,6 +192,9 @@ impl<'a> Run<'a> {
             if let Some(how) = error.raw_os_error().and_then(unreachable_kind) {
                 connect.handle_unreachable(Instant::now(), transmit.destination, how);
             }
+        }
+        if let Some(streams) = &mut self.streams {
+            streams.execute(connect);
         }
     }
 
@@ -195,8 +222,8 @@ impl<'a> Run<'a> {
     /// Reads what has arrived. Each datagram is looked at first and consumed afterwards: the one that tells us that the
     /// peer's application has started, and so ends the run, stays in the socket for the caller.
     fn read(&mut self, connect: &mut Connect, at: usize) {
-        let Some(socket) = &self.sockets[at] else { return };
         for _ in 0..MAX_READS_PER_TURN {
+            let Some(socket) = &self.sockets[at] else { return };
             let (payload, source) = match socket.peek(&mut self.buffer) {
                 Ok(Some(datagram)) => datagram,
                 Ok(None) => break,
@@ -223,7 +250,9 @@ impl<'a> Run<'a> {
             }
             self.transmit(connect);
         }
-        self.read_unreachable(connect, socket);
+        if let Some(socket) = &self.sockets[at] {
+            self.read_unreachable(connect, socket);
+        }
     }
 }
 

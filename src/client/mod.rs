@@ -4,6 +4,7 @@ mod check;
 pub(crate) mod driver;
 mod failure;
 mod sockets;
+mod streams;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -13,8 +14,10 @@ use std::time::{Duration, Instant};
 
 pub use self::check::{NatCheck, NatReport};
 use self::driver::{Ended, Run};
+use self::streams::RunStreams;
 use crate::error::{Error, ErrorKind};
 use crate::net::resolve::{self, Resolution};
+use crate::net::tcp::TcpConnection;
 use crate::net::udp::UdpEndpoint;
 use crate::net::waker::Waker;
 use crate::proto::connect::Outcome;
@@ -23,7 +26,7 @@ use crate::proto::punch::{PeerStatus, Progress, PunchReport};
 use crate::proto::secure::Exporter;
 use crate::proto::{
     CandidateKind, Connect, ConnectConfig, DialectPolicy, LocalSockets, MeetingConfig, PathPolicy, SessionId,
-    SessionIdError, Techniques,
+    SessionIdError, Techniques, Transport, TransportPolicy,
 };
 
 /// Most peers that one call connects to.
@@ -58,7 +61,9 @@ pub struct Peer {
     pub connected: bool,
     /// Whether the peer proved that it knows the session ID (native dialect), or merely spoke from a listed endpoint.
     pub authenticated: bool,
-    /// Which of the client's sockets the hole belongs to.
+    /// What carries the hole.
+    pub transport: Transport,
+    /// Which of the client's sockets the hole belongs to; over TCP it is the hole.
     pub socket: usize,
     /// What was tried to reach the peer, and what probably kept it from working.
     pub report: PunchReport,
@@ -133,8 +138,11 @@ pub struct Client {
     policy: DialectPolicy,
     techniques: Techniques,
     paths: PathPolicy,
+    transport: TransportPolicy,
     shared: Arc<Shared>,
     sockets: Vec<Option<UdpEndpoint>>,
+    /// Peers' connections; they count on where the others end.
+    streams: Vec<Option<TcpConnection>>,
     early: VecDeque<EarlyDatagram>,
     counters: MeetingCounters,
     /// Holes that the last call opened, if it failed for want of others.
@@ -171,8 +179,10 @@ impl Client {
             policy: DialectPolicy::Auto,
             techniques: Techniques::default(),
             paths: PathPolicy::default(),
+            transport: TransportPolicy::default(),
             shared: Arc::new(Shared { cancelled: AtomicBool::new(false), waker: Arc::new(waker) }),
             sockets: Vec::new(),
+            streams: Vec::new(),
             early: VecDeque::new(),
             counters: MeetingCounters::default(),
             open_holes: Vec::new(),
@@ -216,6 +226,13 @@ impl Client {
         self.paths = paths;
     }
 
+    /// What may carry holes: [`TransportPolicy::Udp`] by default. Over TCP the server must have been started with `--tcp` and
+    /// speak native, each peer has a connection, and so a socket, of its own, and the relay forwards bytes. Sessions, and
+    /// [`Self::connect_peers`], use UDP whatever is set here.
+    pub fn set_transport(&mut self, transport: TransportPolicy) {
+        self.transport = transport;
+    }
+
     /// Ends a running call from any thread.
     pub fn canceller(&self) -> Canceller {
         Canceller { shared: Arc::clone(&self.shared) }
@@ -234,20 +251,38 @@ impl Client {
     }
 
     fn meet(&mut self, id: SessionId, peers: usize, deadline: Option<Instant>) -> Result<Vec<Peer>, Error> {
-        let servers = self.prepare(deadline)?;
+        if self.transport != TransportPolicy::Udp && self.policy == DialectPolicy::Plain {
+            let message = "the plain dialect knows no TCP";
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        let servers = self.prepare(deadline, self.transport)?;
         let host_candidates = host_candidates(&self.sockets, self.local_sockets(), &servers);
         self.open_holes.clear();
         self.run(id, peers, servers, Vec::new(), host_candidates, deadline)
     }
 
     /// Looks up the server and opens what reaches it.
-    fn prepare(&mut self, deadline: Option<Instant>) -> Result<Vec<SocketAddr>, Error> {
+    fn prepare(
+        &mut self,
+        deadline: Option<Instant>,
+        transport: TransportPolicy,
+    ) -> Result<Vec<SocketAddr>, Error> {
         let servers = self.look_up(deadline)?;
-        self.open_sockets(&servers)?;
-        let sockets = self.local_sockets();
+        self.streams.clear();
+        if transport == TransportPolicy::Tcp {
+            self.sockets.clear();
+        } else {
+            self.open_sockets(&servers)?;
+        }
+        let (sockets, local) = (self.local_sockets(), self.local);
+        let of_local_family =
+            |server: &SocketAddr| local.is_none_or(|local| local.is_ipv4() == server.is_ipv4());
         let servers: Vec<_> = servers
             .into_iter()
-            .filter(|server| sockets.towards(*server).is_some())
+            .filter(|server| match transport {
+                TransportPolicy::Tcp => of_local_family(server),
+                TransportPolicy::Udp | TransportPolicy::Either => sockets.towards(*server).is_some(),
+            })
             .take(MAX_SERVER_ADDRESSES)
             .collect();
         if servers.is_empty() {
@@ -265,7 +300,7 @@ impl Client {
     ) -> Result<(MeetingConfig, Vec<Option<UdpEndpoint>>), Error> {
         let id = check_id(id)?;
         let deadline = self.deadline();
-        let servers = self.spend_cancellation(|client| client.prepare(deadline))?;
+        let servers = self.spend_cancellation(|client| client.prepare(deadline, TransportPolicy::Udp))?;
         let sockets = self.local_sockets();
         let meeting = MeetingConfig {
             id,
@@ -283,6 +318,8 @@ impl Client {
             techniques: self.techniques,
             paths: self.paths,
             lasting: true,
+            transport: TransportPolicy::Udp,
+            stream_hosts: Vec::new(),
         };
         Ok((meeting, std::mem::take(&mut self.sockets)))
     }
@@ -392,6 +429,12 @@ impl Client {
         let seed = random_bytes()?;
         let now = Instant::now();
         let (resumed, peers) = self.split_resumed(peers);
+        let transport = if servers.is_empty() { TransportPolicy::Udp } else { self.transport };
+        let streams = match transport {
+            TransportPolicy::Udp => None,
+            _ => Some(RunStreams::bind(self.local, &servers, transport == TransportPolicy::Either)?),
+        };
+        let stream_hosts = streams.as_ref().map(|streams| streams.hosts(&servers)).unwrap_or_default();
         let peers = match expected {
             // All of them are one and the same peer's.
             1 if servers.is_empty() && !peers.is_empty() => vec![peers],
@@ -412,15 +455,19 @@ impl Client {
             techniques: self.techniques,
             paths: self.paths,
             lasting: false,
+            transport,
+            stream_hosts,
         };
         let timeout = deadline.map(|deadline| deadline.saturating_duration_since(now));
         self.early.clear();
         let own_sockets = self.sockets.len();
         let mut connect = Connect::new(ConnectConfig { meeting, timeout }, seed, now);
-        let mut run = Run::new(&mut self.sockets, &self.shared);
+        let mut run = Run::new(&mut self.sockets, &self.shared, streams);
         let ended = run.until_ended(&mut connect);
         run.end_mapping(connect.peers(Instant::now()).any(|status| status.progress == Progress::Done));
-        self.early = run.into_early();
+        let established;
+        (self.early, established) = run.into_parts();
+        self.streams = established.into_iter().map(Some).collect();
         self.counters = connect.counters();
         let ended = ended.map_err(|error| {
             self.sockets.truncate(own_sockets);
@@ -433,14 +480,18 @@ impl Client {
         let mut found = found_peers(&connect, now);
         self.open_holes = match ended {
             Ended::With(Outcome::Complete) => Vec::new(),
-            _ => connect.peers(now).filter(|status| status.progress == Progress::Done).collect(),
+            _ => connect.peers(now).filter(is_resumable).collect(),
         };
         if !matches!(ended, Ended::With(Outcome::Complete)) {
             self.close_spare_sockets(own_sockets, &mut found);
         }
+        if matches!(ended, Ended::With(Outcome::Complete)) {
+            found = self.keep_used_sockets(found);
+        }
+        self.place_streams(&mut found);
         match ended {
             Ended::Cancelled => Err(cancelled().with_peers(found)),
-            Ended::With(Outcome::Complete) => Ok(self.keep_used_sockets(found)),
+            Ended::With(Outcome::Complete) => Ok(found),
             Ended::With(outcome) => Err(self.describe(outcome, expected, &found).with_peers(found)),
         }
     }
@@ -456,6 +507,11 @@ impl Client {
         let rest = endpoints.into_iter().filter(is_rest).collect();
         (resumed, rest)
     }
+}
+
+/// Whether a later call can go on with a hole as it is.
+fn is_resumable(status: &PeerStatus) -> bool {
+    status.progress == Progress::Done && status.transport == Transport::Udp
 }
 
 /// Under which addresses of its own this host may be reached at its sockets.
@@ -531,6 +587,7 @@ fn found_peers(connect: &Connect, now: Instant) -> Vec<Peer> {
             rtt: status.rtt,
             connected: status.progress >= Progress::Confirmed,
             authenticated: status.authenticated,
+            transport: status.transport,
             socket: status.socket.0.into(),
             report: status.report,
             exporter: status.exporter,

@@ -1,18 +1,22 @@
 //! The client's sockets: its own, one per address family, or one that the caller gave it.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use super::{Client, Peer};
 use crate::error::{Error, ErrorKind};
+use crate::net::tcp::TcpConnection;
 use crate::net::udp::UdpEndpoint;
-use crate::proto::{LocalSockets, SocketIndex};
+use crate::proto::{LocalSockets, SocketIndex, Transport};
 
 impl Client {
     /// The sockets that carry the holes, as [`super::Peer::socket`] counts them; those that were taken are `None`. Lends
     /// them: they close with the client.
     pub fn socket(&self, index: usize) -> Option<BorrowedFd<'_>> {
-        self.sockets.get(index)?.as_ref().map(UdpEndpoint::fd)
+        match index.checked_sub(self.sockets.len()) {
+            None => self.sockets.get(index)?.as_ref().map(UdpEndpoint::fd),
+            Some(at) => self.streams.get(at)?.as_ref().map(TcpConnection::fd),
+        }
     }
 
     /// The same as a bare number.
@@ -20,9 +24,28 @@ impl Client {
         self.socket(index).map(|fd| fd.as_raw_fd())
     }
 
+    /// Moves a peer's TCP connection to the caller for good: blocking, close-on-exec. What the peer sends may already wait in it.
+    pub fn take_stream(&mut self, index: usize) -> Option<TcpStream> {
+        let at = index.checked_sub(self.sockets.len())?;
+        self.streams.get_mut(at)?.take().map(TcpConnection::into_std)
+    }
+
+    /// Peers' connections count on where the other sockets end.
+    pub(super) fn place_streams(&self, found: &mut [Peer]) {
+        for peer in found.iter_mut().filter(|peer| peer.transport == Transport::Tcp) {
+            peer.socket += self.sockets.len();
+        }
+    }
+
     /// Whether one of the sockets has this number.
     pub(crate) fn has_socket(&self, fd: RawFd) -> bool {
-        self.sockets.iter().flatten().any(|socket| socket.fd().as_raw_fd() == fd)
+        let streams = self.streams.iter().flatten().map(TcpConnection::fd);
+        self.sockets
+            .iter()
+            .flatten()
+            .map(UdpEndpoint::fd)
+            .chain(streams)
+            .any(|socket| socket.as_raw_fd() == fd)
     }
 
     /// The same for the library's own use.
@@ -113,7 +136,7 @@ impl Client {
     pub(super) fn keep_used_sockets(&mut self, mut peers: Vec<Peer>) -> Vec<Peer> {
         peers.retain(|peer| peer.connected);
         let mut order: Vec<usize> = Vec::new();
-        for peer in &mut peers {
+        for peer in peers.iter_mut().filter(|peer| peer.transport == Transport::Udp) {
             let place = order.iter().position(|used| *used == peer.socket).unwrap_or_else(|| {
                 order.push(peer.socket);
                 order.len() - 1
@@ -140,7 +163,7 @@ impl Client {
         let carries_hole = |at: &usize| self.open_holes.iter().any(|hole| usize::from(hole.socket.0) == *at);
         let order: Vec<usize> = (0..own).chain((own..self.sockets.len()).filter(carries_hole)).collect();
         let place_of = |socket: usize| order.iter().position(|kept| *kept == socket);
-        for peer in found {
+        for peer in found.iter_mut().filter(|peer| peer.transport == Transport::Udp) {
             peer.socket = place_of(peer.socket).unwrap_or_default();
         }
         for hole in &mut self.open_holes {

@@ -146,7 +146,7 @@ pub struct hp_counters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Cause, PunchReport};
+    use crate::{Cause, PunchReport, Transport};
 
     #[test]
     fn report_of_a_peer_is_told() {
@@ -163,6 +163,7 @@ mod tests {
                 rtt: None,
                 connected: false,
                 authenticated: true,
+                transport: Transport::Udp,
                 socket: 0,
                 report: PunchReport {
                     cause: Cause::NotFound,

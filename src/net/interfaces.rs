@@ -10,6 +10,18 @@ const MAX_ADDRESSES: usize = 4;
 const INNER_INTERFACES: [&str; 9] =
     ["br-", "cali", "cni", "docker", "flannel", "lxc", "veth", "virbr", "vmnet"];
 
+/// Our own address on the way to `remote`. Sends nothing.
+pub(crate) fn address_towards(remote: SocketAddr) -> Option<IpAddr> {
+    let any: SocketAddr = match remote {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let route = UdpSocket::bind(any).ok()?;
+    route.connect(remote).ok()?;
+    let ip = route.local_addr().ok()?.ip();
+    (!ip.is_unspecified()).then_some(ip)
+}
+
 /// The addresses of the family of `first`, which is the one on the way to the server and stays the first.
 pub(crate) fn host_addresses(first: IpAddr) -> Vec<IpAddr> {
     // A program that talks to a server on its own host talks to nobody elsewhere.
@@ -21,23 +33,12 @@ pub(crate) fn host_addresses(first: IpAddr) -> Vec<IpAddr> {
 
 /// The addresses of one family, the one on the way to elsewhere first; the loopback address if there is nothing else.
 pub(crate) fn own_addresses(ipv4: bool) -> Vec<IpAddr> {
-    let (any, elsewhere, loopback): (SocketAddr, SocketAddr, IpAddr) = match ipv4 {
-        // Documentation addresses (RFC 5737, RFC 3849): nothing is sent, the routes are asked only.
-        true => (
-            (Ipv4Addr::UNSPECIFIED, 0).into(),
-            (Ipv4Addr::new(192, 0, 2, 1), 9).into(),
-            Ipv4Addr::LOCALHOST.into(),
-        ),
-        false => {
-            let elsewhere = Ipv6Addr::new(0x2001, 0xDB8, 0, 0, 0, 0, 0, 1);
-            ((Ipv6Addr::UNSPECIFIED, 0).into(), (elsewhere, 9).into(), Ipv6Addr::LOCALHOST.into())
-        }
+    // Documentation addresses (RFC 5737, RFC 3849): nothing is sent, the routes are asked only.
+    let (elsewhere, loopback): (SocketAddr, IpAddr) = match ipv4 {
+        true => ((Ipv4Addr::new(192, 0, 2, 1), 9).into(), Ipv4Addr::LOCALHOST.into()),
+        false => ((Ipv6Addr::new(0x2001, 0xDB8, 0, 0, 0, 0, 0, 1), 9).into(), Ipv6Addr::LOCALHOST.into()),
     };
-    let route = UdpSocket::bind(any).and_then(|socket| {
-        socket.connect(elsewhere)?;
-        Ok(socket.local_addr()?.ip())
-    });
-    if let Ok(first) = route {
+    if let Some(first) = address_towards(elsewhere) {
         return host_addresses(first);
     }
     let all = if_addrs::get_if_addrs().unwrap_or_default();

@@ -10,6 +10,7 @@ mod pktinfo;
 pub(crate) mod poll;
 pub mod portmap;
 pub(crate) mod resolve;
+pub(crate) mod server_stream;
 pub(crate) mod streams;
 pub(crate) mod tcp;
 pub(crate) mod tcp_look;

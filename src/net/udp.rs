@@ -5,13 +5,13 @@
 
 use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::batch::{RECEIVE_BUFFER, ReceiveBatch, ReceivedDatagram, SendBatch};
-use super::interfaces::host_addresses;
+use super::interfaces::{address_towards, host_addresses};
 use crate::proto::Transmit;
 use crate::proto::connect::Unreachable;
 
@@ -106,14 +106,7 @@ impl UdpEndpoint {
         if !bound.ip().is_unspecified() {
             return Some(bound);
         }
-        let unspecified: SocketAddr = match remote {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        let route = std::net::UdpSocket::bind(unspecified).ok()?;
-        route.connect(remote).ok()?;
-        let ip = route.local_addr().ok()?.ip();
-        (!ip.is_unspecified()).then(|| SocketAddr::new(ip, bound.port()))
+        address_towards(remote).map(|ip| SocketAddr::new(ip, bound.port()))
     }
 
     /// The same, and this host's other addresses in the same family, if the socket takes what comes to them.
@@ -370,6 +363,8 @@ pub(crate) fn unreachable_kind(errno: i32) -> Option<Unreachable> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
     fn loopback() -> SocketAddr {

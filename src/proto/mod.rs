@@ -38,5 +38,5 @@ pub use nat::NatBehaviour;
 pub use rng::Rng;
 pub use types::{
     Candidate, CandidateKind, DialectPolicy, LocalSockets, MAX_ENDPOINTS_PER_PEER, PathPolicy, PeerDialect,
-    PeerId, Route, SocketIndex, Techniques, Transmit, Transport,
+    PeerId, Route, SocketIndex, Techniques, Transmit, Transport, TransportPolicy,
 };

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::types::{LocalSockets, PeerId, Transmit};
+use super::stream::Forwarding;
+use super::types::{LocalSockets, PeerId, Transmit, Transport};
 use super::wire::RelayRefusal;
 use super::wire::relay::{Ticket, encode_relay_bind};
 
@@ -33,11 +34,14 @@ enum State {
     Bound { endpoint: SocketAddr, ticket: Ticket },
     /// The server does not forward for us.
     Refused,
+    /// Somebody else uses the ticket: connections are not bound here.
+    Given,
 }
 
 #[derive(Debug)]
 struct Link {
     peer: PeerId,
+    transport: Transport,
     state: State,
     next: Instant,
     /// Tickets since the last answer.
@@ -51,6 +55,8 @@ struct Link {
 pub enum RelayedEvent {
     /// The peer can be reached there as soon as it has come, too.
     Bound(PeerId, SocketAddr),
+    /// Who shows this ticket over a connection to there is connected to the peer, as soon as that does so, too.
+    Granted(PeerId, Forwarding),
     /// The server does not forward; `None`: for a reason that is not known here.
     Refused(PeerId, Option<RelayRefusal>),
 }
@@ -73,10 +79,11 @@ impl RelayedPairs {
     }
 
     /// Wants to be forwarded to this peer, from now on; what is granted already is made sure of.
-    pub fn add(&mut self, now: Instant, peer: PeerId) {
-        let asking = Link { peer, state: State::Asking(0), next: now, unanswered: 0, refused: false };
+    pub fn add(&mut self, now: Instant, peer: PeerId, transport: Transport) {
+        let state = State::Asking(0);
+        let asking = Link { peer, transport, state, next: now, unanswered: 0, refused: false };
         match self.links.iter_mut().find(|link| link.peer == peer) {
-            Some(link) if matches!(link.state, State::Refused) => *link = asking,
+            Some(link) if matches!(link.state, State::Refused | State::Given) => *link = asking,
             Some(link) => link.next = now,
             None => self.links.push(asking),
         }
@@ -91,16 +98,20 @@ impl RelayedPairs {
     pub fn is_relay(&self, source: SocketAddr) -> bool {
         self.links.iter().any(|link| match link.state {
             State::Binding { endpoint, .. } | State::Bound { endpoint, .. } => endpoint == source,
-            State::Asking(_) | State::Refused => false,
+            State::Asking(_) | State::Refused | State::Given => false,
         })
     }
 
     /// The server has given us a ticket.
     pub fn handle_granted(&mut self, now: Instant, peer: PeerId, endpoint: SocketAddr, ticket: Ticket) {
         let asking = |link: &&mut Link| link.peer == peer && matches!(link.state, State::Asking(_));
-        if let Some(link) = self.links.iter_mut().find(asking) {
+        let Some(link) = self.links.iter_mut().find(asking) else { return };
+        if link.transport == Transport::Tcp {
+            link.state = State::Given;
+            self.events.push_back(RelayedEvent::Granted(peer, Forwarding { server: endpoint, ticket }));
+        } else {
             (link.state, link.next, link.unanswered) = (State::Binding { endpoint, ticket }, now, 0);
-            self.handle_timeout(now, |_| {});
+            self.handle_timeout(now, |_, _| {});
         }
     }
 
@@ -128,7 +139,7 @@ impl RelayedPairs {
             State::Binding { endpoint, ticket } | State::Bound { endpoint, ticket } => {
                 endpoint == source && ticket == *bound
             }
-            State::Asking(_) | State::Refused => false,
+            State::Asking(_) | State::Refused | State::Given => false,
         };
         let Some(link) = self.links.iter_mut().find(ours) else { return false };
         if let State::Binding { endpoint, ticket } = link.state {
@@ -140,7 +151,7 @@ impl RelayedPairs {
     }
 
     /// Does what is due at `now`; `ask` asks the server to forward to a peer.
-    pub fn handle_timeout(&mut self, now: Instant, ask: impl FnMut(PeerId)) {
+    pub fn handle_timeout(&mut self, now: Instant, ask: impl FnMut(PeerId, Transport)) {
         for link in self.links.iter_mut().filter(|link| now >= link.next) {
             if link.unanswered >= MAX_UNANSWERED {
                 (link.state, link.unanswered) = (State::Asking(0), 0);
@@ -157,14 +168,14 @@ impl RelayedPairs {
     }
 
     /// Asks about those that have waited longest, as many as may be asked about now.
-    fn ask_in_turn(&mut self, now: Instant, mut ask: impl FnMut(PeerId)) {
+    fn ask_in_turn(&mut self, now: Instant, mut ask: impl FnMut(PeerId, Transport)) {
         while self.may_ask_at().is_none_or(|at| now >= at) {
             let waiting = self.links.iter_mut().filter(|link| matches!(link.state, State::Asking(_)));
             let Some(link) = waiting.min_by_key(|link| link.next).filter(|link| now >= link.next) else {
                 return;
             };
             let State::Asking(before) = link.state else { return };
-            ask(link.peer);
+            ask(link.peer, link.transport);
             link.state = State::Asking(before + 1);
             link.next = now + RETRY.saturating_mul(1 << before.min(16)).min(MAX_ASK_RETRY);
             self.paced = Some(self.paced.unwrap_or(now).max(now) + ASK_PAUSE);
@@ -194,7 +205,7 @@ impl RelayedPairs {
         let due = self.links.iter().filter_map(|link| match link.state {
             State::Asking(_) => Some(self.may_ask_at().map_or(link.next, |at| at.max(link.next))),
             State::Binding { .. } | State::Bound { .. } => Some(link.next),
-            State::Refused => None,
+            State::Refused | State::Given => None,
         });
         due.min()
     }
@@ -214,9 +225,9 @@ mod tests {
     fn ask_in_vain(count: u32, time: Duration) -> Vec<(Duration, PeerId)> {
         let start = Instant::now();
         let (mut pairs, mut asked, mut now) = (RelayedPairs::new(LocalSockets::default()), Vec::new(), start);
-        (0..count).for_each(|number| pairs.add(now, peer(number)));
+        (0..count).for_each(|number| pairs.add(now, peer(number), Transport::Udp));
         while now <= start + time {
-            pairs.handle_timeout(now, |peer| asked.push((now - start, peer)));
+            pairs.handle_timeout(now, |peer, _| asked.push((now - start, peer)));
             let next = pairs.poll_timeout().unwrap();
             assert!(next > now, "it would be busy");
             now = next;
@@ -247,18 +258,36 @@ mod tests {
     fn server_that_forwards_for_nobody_is_not_asked_about_others() {
         let now = Instant::now();
         let mut pairs = RelayedPairs::new(LocalSockets::default());
-        (0..100).for_each(|number| pairs.add(now, peer(number)));
-        pairs.handle_timeout(now, |_| {});
+        (0..100).for_each(|number| pairs.add(now, peer(number), Transport::Udp));
+        pairs.handle_timeout(now, |_, _| {});
         pairs.handle_refused(now, peer(5), Some(RelayRefusal::NotOffered));
         assert_eq!(std::iter::from_fn(|| pairs.poll_event()).count(), 100, "each is told once");
         assert_eq!(pairs.poll_timeout(), None);
         // One that the server does not know says nothing of the others.
         let now = now + ASK_PAUSE * ASK_BURST;
-        pairs.add(now, peer(5));
-        pairs.add(now, peer(6));
+        pairs.add(now, peer(5), Transport::Udp);
+        pairs.add(now, peer(6), Transport::Udp);
         pairs.handle_refused(now, peer(5), Some(RelayRefusal::UnknownPeer));
         let mut asked = Vec::new();
-        pairs.handle_timeout(now, |peer| asked.push(peer));
+        pairs.handle_timeout(now, |peer, _| asked.push(peer));
         assert_eq!(asked, [peer(6)]);
+    }
+
+    #[test]
+    fn ticket_for_a_connection_is_given_away() {
+        let now = Instant::now();
+        let mut pairs = RelayedPairs::new(LocalSockets::default());
+        pairs.add(now, peer(1), Transport::Tcp);
+        let mut asked = Vec::new();
+        pairs.handle_timeout(now, |peer, transport| asked.push((peer, transport)));
+        assert_eq!(asked, [(peer(1), Transport::Tcp)]);
+        let server = "198.51.100.1:5000".parse().unwrap();
+        pairs.handle_granted(now, peer(1), server, [7; 16]);
+        let given = RelayedEvent::Granted(peer(1), Forwarding { server, ticket: [7; 16] });
+        assert_eq!(pairs.poll_event(), Some(given));
+        assert_eq!((pairs.poll_transmit(), pairs.poll_timeout()), (None, None));
+        assert!(!pairs.is_relay(server));
+        pairs.add(now, peer(1), Transport::Tcp);
+        assert_eq!(pairs.poll_timeout(), Some(now), "it is asked for again");
     }
 }

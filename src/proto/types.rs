@@ -28,6 +28,11 @@ impl fmt::Debug for PeerId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct SocketIndex(pub u16);
 
+impl SocketIndex {
+    /// The connection to a server; what is sent there and comes from there stands in frames.
+    pub const SERVER_STREAM: Self = Self(u16::MAX);
+}
+
 /// The caller's sockets, one per address family at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct LocalSockets {
@@ -139,6 +144,18 @@ pub enum Transport {
     Udp,
     /// A byte stream.
     Tcp,
+}
+
+/// What may carry holes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TransportPolicy {
+    /// Datagrams only.
+    #[default]
+    Udp,
+    /// Connections only.
+    Tcp,
+    /// Datagrams, and connections to those of whom, as of ourselves, the server has heard over TCP only.
+    Either,
 }
 
 /// Which paths to a peer are good enough.

@@ -58,6 +58,7 @@ impl World {
             profile,
             policy: DialectPolicy::Auto,
             servers: vec![(SOCKET, server_address())],
+            fallback: Vec::new(),
             retry: Duration::from_millis(100),
             enough: 1,
         }

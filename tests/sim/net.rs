@@ -157,6 +157,8 @@ impl Internet {
             techniques: Techniques::default(),
             paths: PathPolicy::default(),
             lasting: false,
+            transport: holepunch::proto::TransportPolicy::Udp,
+            stream_hosts: Vec::new(),
         };
         ConnectConfig { meeting, timeout: Some(Duration::from_secs(40)) }
     }

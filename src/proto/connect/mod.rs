@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::proto::meeting::{Disposition, Meeting, MeetingCounters, MeetingEvent};
 use crate::proto::punch::{PeerStatus, Progress};
+use crate::proto::stream::{StreamId, StreamPunch};
 use crate::proto::types::{SocketIndex, Transmit};
 use crate::proto::wire::RefusedReason;
 
@@ -137,6 +138,32 @@ impl Connect {
     pub fn add_mapped(&mut self, now: Instant, endpoint: SocketAddr) {
         if self.outcome.is_none() {
             self.meeting.add_mapped(now, endpoint);
+        }
+    }
+
+    /// TCP's machine, for the driver; `None` where TCP must not be used, or the call is over. To be followed by
+    /// [`Self::note_streams`].
+    pub fn streams(&mut self) -> Option<&mut StreamPunch> {
+        self.meeting.streams().filter(|_| self.outcome.is_none())
+    }
+
+    /// Something has happened to TCP's machine.
+    pub fn note_streams(&mut self, now: Instant) {
+        self.meeting.note_streams(now);
+        self.drain_meeting(now);
+        self.progress(now);
+    }
+
+    /// The next connection that is a peer's: the driver keeps them in this order.
+    #[must_use]
+    pub fn poll_established(&mut self) -> Option<StreamId> {
+        self.meeting.poll_established()
+    }
+
+    /// The connection to the server is there, which took one round trip.
+    pub fn handle_server_stream(&mut self, now: Instant, rtt: Duration) {
+        if self.outcome.is_none() {
+            self.meeting.handle_server_stream(now, rtt);
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod fresh;
 mod paths;
+mod streams;
 mod types;
 
 use std::collections::VecDeque;
@@ -11,14 +12,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use self::fresh::FreshSocket;
+use self::streams::{Streams, Told};
 pub use self::types::{Disposition, MeetingConfig, MeetingCounters, MeetingEvent};
 use crate::proto::discovery::Discovery;
 use crate::proto::punch::{PeerStatus, Progress, PunchConfig, Puncher};
 use crate::proto::relayed::RelayedPairs;
 use crate::proto::rendezvous::{RendezvousClient, RendezvousConfig, RendezvousEvent};
 use crate::proto::secure::Exchange;
+use crate::proto::stream::handshake::Credentials;
 use crate::proto::types::{
     Candidate, CandidateKind, DialectPolicy, PathPolicy, PeerDialect, PeerId, SocketIndex, Transmit,
+    Transport, TransportPolicy,
 };
 use crate::proto::wire::attributes::RELAY_ONLY;
 use crate::proto::wire::plain::Signal;
@@ -42,6 +46,8 @@ pub struct Meeting {
     /// Which paths are good enough, and those that the server forwards on.
     paths: PathPolicy,
     relayed: RelayedPairs,
+    /// Where connections are allowed.
+    streams: Option<Streams>,
     /// Where a pair that should connect does not; `None` if that must not be tried.
     fresh: Option<FreshSocket>,
     counters: MeetingCounters,
@@ -55,10 +61,11 @@ impl Meeting {
         let mut rng = Rng::new(seed);
         let keys = SessionKeys::derive(&config.id);
         let local = PeerId(rng.bytes());
+        let exchange = Arc::new(Exchange::new(rng.bytes(), keys.channel));
         let punch = PunchConfig {
             local,
             key: keys.probe,
-            exchange: Arc::new(Exchange::new(rng.bytes(), keys.channel)),
+            exchange: Arc::clone(&exchange),
             retry: config.peer_retry,
             policy: if config.plain_peers { DialectPolicy::Auto } else { config.policy },
             sockets: config.sockets,
@@ -84,8 +91,22 @@ impl Meeting {
             .map(|endpoint| Candidate { kind: CandidateKind::Host, endpoint: *endpoint })
             .collect();
         let capabilities = if config.paths == PathPolicy::RelayOnly { RELAY_ONLY } else { 0 };
-        let profile = Profile { candidates, capabilities, ..Profile::default() };
-        let reachable = |server: &SocketAddr| config.sockets.towards(*server).map(|socket| (socket, *server));
+        let mut profile = Profile { candidates, capabilities, ..Profile::default() };
+        let streams = (config.transport != TransportPolicy::Udp).then(|| {
+            let credentials = Credentials { local, key: keys.stream, exchange };
+            Streams::new(&config.stream_hosts, credentials, &mut rng)
+        });
+        let over_udp = |server: &SocketAddr| config.sockets.towards(*server).map(|socket| (socket, *server));
+        let over_udp: Vec<_> = config.servers.iter().filter_map(over_udp).collect();
+        let over_tcp = config.servers.iter().map(|server| (SocketIndex::SERVER_STREAM, *server)).collect();
+        let (servers, fallback) = match config.transport {
+            TransportPolicy::Udp => (over_udp, Vec::new()),
+            TransportPolicy::Tcp => (over_tcp, Vec::new()),
+            TransportPolicy::Either => (over_udp, over_tcp),
+        };
+        if config.transport == TransportPolicy::Tcp {
+            profile.streams = streams.as_ref().map(Streams::hosts).unwrap_or_default();
+        }
         let rendezvous = (!config.servers.is_empty()).then(|| {
             let socket_config = RendezvousConfig {
                 lookup: keys.lookup,
@@ -93,7 +114,8 @@ impl Meeting {
                 peer: local,
                 profile: profile.clone(),
                 policy: config.policy,
-                servers: config.servers.iter().filter_map(reachable).collect(),
+                servers,
+                fallback,
                 retry: config.server_retry,
                 enough: config.wanted,
             };
@@ -111,6 +133,7 @@ impl Meeting {
                 .then_some(false),
             paths: config.paths,
             relayed: RelayedPairs::new(config.sockets),
+            streams,
             fresh: config.techniques.fresh_socket.then(|| FreshSocket::new(rng.u64())),
             counters: MeetingCounters::default(),
             questions: VecDeque::new(),
@@ -132,7 +155,7 @@ impl Meeting {
     pub fn reopen(&mut self, now: Instant, peer: PeerId) {
         if self.puncher.reopen(now, peer) == Some(CandidateKind::Relayed) {
             // What had to be forwarded will have to be again.
-            self.relayed.add(now, peer);
+            self.relayed.add(now, peer, Transport::Udp);
         }
         self.relay(now);
     }
@@ -148,6 +171,7 @@ impl Meeting {
     pub fn remove(&mut self, peer: PeerId) {
         self.puncher.remove(peer);
         self.relayed.remove(peer);
+        self.forget_stream(peer);
     }
 
     /// Since when the server has not answered what it was asked.
@@ -222,6 +246,12 @@ impl Meeting {
         source: SocketAddr,
         datagram: &[u8],
     ) -> Disposition {
+        if socket == SocketIndex::SERVER_STREAM
+            && let Ok(Message::MappingReply(reply)) = Message::parse(datagram)
+            && self.note_stream_reply(now, &reply)
+        {
+            return Disposition::Control;
+        }
         if let Some(rendezvous) = &mut self.rendezvous
             && rendezvous.is_server(socket, source)
         {
@@ -268,10 +298,22 @@ impl Meeting {
                 RendezvousEvent::RelayRefused { peer, reason } => {
                     self.relayed.handle_refused(now, peer, reason);
                 }
-                RendezvousEvent::Joined { peer, dialect, candidates, nat, relay_only, .. } => {
-                    self.puncher.add_peer(now, peer, dialect, &candidates);
+                RendezvousEvent::Joined {
+                    peer,
+                    dialect,
+                    candidates,
+                    streams,
+                    nat,
+                    relay_only,
+                    server_rtt,
+                } => {
+                    let told =
+                        Told { peer, candidates: &candidates, streams: &streams, relay_only, server_rtt };
+                    if dialect == PeerDialect::Plain || !self.meet_over_tcp(now, &told) {
+                        self.puncher.add_peer(now, peer, dialect, &candidates);
+                        self.puncher.set_peer_says(peer, nat, relay_only);
+                    }
                     self.events.push_back(MeetingEvent::Found(peer, dialect, candidates));
-                    self.puncher.set_peer_says(peer, nat, relay_only);
                 }
                 RendezvousEvent::Hinted { peer, endpoint, early } if self.paths != PathPolicy::RelayOnly => {
                     self.puncher.add_hint(now, peer, endpoint, early);
@@ -281,6 +323,7 @@ impl Meeting {
                     self.events.push_back(MeetingEvent::Gone(peer, reason));
                     self.puncher.note_gone(now, peer);
                     self.relayed.remove(peer);
+                    self.forget_stream(peer);
                 }
                 RendezvousEvent::PlainListForged => self.puncher.forget_plain_list(),
                 RendezvousEvent::PlainList(list) => {
@@ -312,6 +355,9 @@ impl Meeting {
         }
         self.puncher.handle_timeout(now);
         self.look_for_spoiled(now);
+        if let Some(punch) = self.streams() {
+            punch.handle_timeout(now);
+        }
         self.relay(now);
         self.note_reached(now);
     }
@@ -355,7 +401,8 @@ impl Meeting {
         let fresh = self.fresh.as_ref().and_then(FreshSocket::poll_timeout);
         let spoiled = self.fresh.as_ref().filter(|fresh| fresh.is_unneeded());
         let spoiled = spoiled.and_then(|_| self.puncher.spoiled_at());
-        let others = [self.relayed.poll_timeout(), self.puncher.poll_timeout(), fresh, spoiled];
+        let streams = self.streams.as_ref().and_then(Streams::poll_timeout);
+        let others = [self.relayed.poll_timeout(), self.puncher.poll_timeout(), fresh, spoiled, streams];
         others.into_iter().chain([rendezvous, discovery]).flatten().min()
     }
 }

@@ -92,12 +92,13 @@ impl Meeting {
     /// Asks for forwarding where no direct way is to be expected any more, and uses what is granted.
     pub(super) fn relay(&mut self, now: Instant) {
         while let Some(peer) = self.puncher.poll_relay(now) {
-            self.relayed.add(now, peer);
+            self.relayed.add(now, peer, Transport::Udp);
         }
+        self.advance_streams(now);
         let rendezvous = &mut self.rendezvous;
-        self.relayed.handle_timeout(now, |peer| {
+        self.relayed.handle_timeout(now, |peer, transport| {
             if let Some(rendezvous) = rendezvous {
-                rendezvous.request_relay(peer, Transport::Udp);
+                rendezvous.request_relay(peer, transport);
             }
         });
         while let Some(event) = self.relayed.poll_event() {
@@ -107,6 +108,10 @@ impl Meeting {
                     let candidate = Candidate { kind: CandidateKind::Relayed, endpoint };
                     self.puncher.add_peer(now, peer, PeerDialect::Native, &[candidate]);
                     self.puncher.handle_timeout(now);
+                }
+                RelayedEvent::Granted(peer, forwarding) => {
+                    self.events.push_back(MeetingEvent::Relayed(peer, forwarding.server));
+                    self.forward_stream(now, peer, forwarding);
                 }
                 RelayedEvent::Refused(peer, reason) => {
                     self.puncher.note_relay_refused(peer, reason);

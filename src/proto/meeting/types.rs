@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::proto::punch::{PeerStatus, PunchCounters};
 use crate::proto::types::{
-    Candidate, DialectPolicy, LocalSockets, PathPolicy, PeerDialect, PeerId, Techniques,
+    Candidate, DialectPolicy, LocalSockets, PathPolicy, PeerDialect, PeerId, Techniques, TransportPolicy,
 };
 use crate::proto::wire::{LeaveReason, RefusedReason, RelayRefusal};
 use crate::proto::{NatBehaviour, SessionId};
@@ -29,6 +29,10 @@ pub struct MeetingConfig {
     pub sockets: LocalSockets,
     /// Addresses of the one server. Empty: punch `peers` only.
     pub servers: Vec<SocketAddr>,
+    /// What may carry holes.
+    pub transport: TransportPolicy,
+    /// Our own endpoints for TCP connections, told to native peers.
+    pub stream_hosts: Vec<SocketAddr>,
     /// Peers that are known already, each by the endpoints at which it may be.
     pub peers: Vec<Vec<SocketAddr>>,
     /// Peers whose holes an earlier call on the same sockets has opened, as [`super::Meeting::peers`] described them then.

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::peer::NativePunch;
 use super::plain::PlainPunch;
-use super::report::PunchReport;
+use super::report::{Cause, PunchReport};
 use crate::proto::NatBehaviour;
 use crate::proto::secure::Exporter;
-use crate::proto::types::{Candidate, CandidateKind, PeerId, SocketIndex};
+use crate::proto::types::{Candidate, CandidateKind, PeerId, SocketIndex, Transport};
 use crate::proto::wire::{Probe, RelayRefusal};
 
 /// How long a hole that the plain dialect has opened waits for the native one to authenticate it.
@@ -36,7 +36,9 @@ pub struct PeerStatus {
     pub progress: Progress,
     /// The agreed endpoint, or the best one so far.
     pub endpoint: SocketAddr,
-    /// The socket that reaches it.
+    /// What carries the hole.
+    pub transport: Transport,
+    /// The socket that reaches it; over TCP, the number of its connection among those that were established.
     pub socket: SocketIndex,
     /// How the endpoint was learned.
     pub kind: CandidateKind,
@@ -49,6 +51,21 @@ pub struct PeerStatus {
     /// What was tried, and what probably kept it from working.
     pub report: PunchReport,
     /// The secret that was agreed upon with it.
+    pub exporter: Option<Exporter>,
+}
+
+/// A peer's TCP connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamHole {
+    /// The other end.
+    pub remote: SocketAddr,
+    /// How that was learned.
+    pub kind: CandidateKind,
+    /// How long an answer took.
+    pub rtt: Duration,
+    /// The number of the connection.
+    pub socket: SocketIndex,
+    /// The secret that was agreed upon over it.
     pub exporter: Option<Exporter>,
 }
 
@@ -84,6 +101,12 @@ pub(super) struct Peer {
     pub native: Option<NativePunch>,
     pub plain: Option<(SocketIndex, SocketAddr, PlainPunch)>,
     pub plain_open_since: Option<Instant>,
+    /// Over which transport it is reached; over TCP somebody else looks for it.
+    pub transport: Transport,
+    /// What that has found.
+    pub stream: Option<StreamHole>,
+    /// What that has tried.
+    pub stream_cause: Option<Cause>,
     /// The hole as an earlier call on the same socket left it, agreed upon by both sides.
     pub resumed: Option<PeerStatus>,
 }
@@ -106,6 +129,9 @@ impl Peer {
             native,
             plain: None,
             plain_open_since: None,
+            transport: Transport::Udp,
+            stream: None,
+            stream_cause: None,
             resumed: None,
         }
     }
@@ -143,7 +169,7 @@ impl Peer {
     }
 
     pub fn progress(&self, now: Instant) -> Progress {
-        if self.resumed.is_some() {
+        if self.resumed.is_some() || self.stream.is_some() {
             return Progress::Done;
         }
         let native = self.native.as_ref().map_or(Progress::Known, |native| {
@@ -171,6 +197,21 @@ impl Peer {
             return status.clone();
         }
         let progress = self.progress(now);
+        if let Some(hole) = self.stream {
+            return PeerStatus {
+                id: self.listed_id,
+                progress,
+                endpoint: hole.remote,
+                transport: Transport::Tcp,
+                socket: hole.socket,
+                kind: hole.kind,
+                rtt: Some(hole.rtt),
+                authenticated: true,
+                confirmed_by_peer: true,
+                report,
+                exporter: hole.exporter,
+            };
+        }
         let best = self.native.as_ref().and_then(NativePunch::best);
         let id = self.native.as_ref().map_or(self.listed_id, |native| native.id);
         let confirmed_by_peer = self.native.as_ref().is_some_and(NativePunch::is_confirmed_by_peer);
@@ -179,6 +220,7 @@ impl Peer {
                 id,
                 progress,
                 endpoint: path.remote,
+                transport: Transport::Udp,
                 socket: path.socket,
                 kind: path.kind,
                 rtt: path.rtt,
@@ -199,6 +241,7 @@ impl Peer {
                     id,
                     progress,
                     endpoint: endpoint.unwrap_or(Probe::UNOBSERVED),
+                    transport: self.transport,
                     socket,
                     kind: self.candidates.first().map_or(CandidateKind::PeerReflexive, |first| first.kind),
                     rtt: None,

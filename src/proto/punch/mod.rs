@@ -1,5 +1,6 @@
 //! Punching: opening holes to peers and agreeing on them.
 
+mod elsewhere;
 mod gone;
 mod hard;
 mod known;
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use self::hard::HardPunch;
 use self::known::{Hinted, NATIVE_HEAD_START, Peer};
-pub use self::known::{PeerStatus, Progress};
+pub use self::known::{PeerStatus, Progress, StreamHole};
 use self::path::Path;
 use self::peer::{Local, NativePunch};
 use self::plain::PlainPunch;
@@ -29,7 +30,7 @@ use super::keys::ProbeKey;
 use super::secure::Exchange;
 use super::types::{
     Candidate, CandidateKind, DialectPolicy, LocalSockets, PathPolicy, PeerDialect, PeerId, SocketIndex,
-    Techniques, Transmit,
+    Techniques, Transmit, Transport,
 };
 use super::wire::plain::Signal;
 use super::wire::probe::SignedProbe;
@@ -159,6 +160,9 @@ impl Puncher {
         }
         if dialect == PeerDialect::Plain && self.position_heard_at_first(candidates).is_some() {
             // The server knows as plain who has spoken native to us: see `upgrade`.
+            return;
+        }
+        if self.position_by_id(id).is_some_and(|at| self.peers[at].transport == Transport::Tcp) {
             return;
         }
         let known = if id == PeerId::UNKNOWN {

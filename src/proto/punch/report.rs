@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::Puncher;
 use super::known::Peer;
 use crate::proto::nat::{Technique, technique};
-use crate::proto::types::{CandidateKind, PathPolicy, PeerId};
+use crate::proto::types::{CandidateKind, PathPolicy, PeerId, Transport};
 use crate::proto::wire::RelayRefusal;
 
 /// A call that ended earlier says nothing about the way.
@@ -46,6 +46,14 @@ pub enum Cause {
     TooShort = 6,
     /// One NAT gives each peer another port, and what helps there is switched off or has found nothing.
     NotFound = 7,
+    /// The peer is to be reached over TCP, or we are, and one of the two sides does not use it.
+    NoTcp = 8,
+    /// Nobody answered over TCP: the peer's NAT gives each connection another port, or a firewall drops them.
+    TcpUnanswered = 9,
+    /// Attempts over TCP were refused: a router answers in the peer's name.
+    TcpRefused = 10,
+    /// Somebody else was there, or nothing was said on the connections.
+    TcpStranger = 11,
 }
 
 impl Cause {
@@ -75,6 +83,16 @@ impl Cause {
             Self::NotFound => {
                 c"a NAT gives each peer another port, and the right one was not found: trying again may help, a forwarding server (hp-server --relay) does"
             }
+            Self::NoTcp => {
+                c"the server hears one of the two sides over TCP only, and the other one does not use TCP: its transport must be TCP or either"
+            }
+            Self::TcpUnanswered => {
+                c"nobody answered over TCP: a NAT gives each connection another port, through which TCP never gets, or a firewall drops it; a forwarding server (hp-server --tcp --relay) helps"
+            }
+            Self::TcpRefused => {
+                c"attempts over TCP were refused: a router answers in the peer's name (its INPUT chain accepts), which only attempts that cross on the way get around; a forwarding server (hp-server --tcp --relay) helps"
+            }
+            Self::TcpStranger => c"somebody else is at the peer's addresses, or connections came about on which nothing was said",
         }
     }
 }
@@ -115,6 +133,9 @@ impl Puncher {
             return Cause::Unknown;
         }
         let tried = now.saturating_duration_since(peer.known_since);
+        if peer.transport == Transport::Tcp && !peer.is_gone() {
+            return peer.stream_cause.unwrap_or(Cause::TooShort);
+        }
         // Who leaves after a while has run out of time for the same reason as we have.
         if peer.is_gone() && tried < super::gone::REPORTED_AFTER {
             return Cause::PeerLeft;

@@ -1,5 +1,7 @@
 //! The client's side of rendezvous: register, hear of others, stay, leave; fall back to a plain server.
 
+mod saying;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -10,14 +12,8 @@ use super::roster::Roster;
 use crate::proto::Rng;
 use crate::proto::cookie::Cookie;
 use crate::proto::discovery::DiscoveryConfig;
-use crate::proto::types::{
-    Candidate, CandidateKind, DialectPolicy, PeerId, SocketIndex, Transmit, Transport,
-};
-use crate::proto::wire::attributes::pad;
-use crate::proto::wire::{
-    Attributes, Challenge, Hint, Leave, Message, Presence, Profile, Refused, RefusedReason, Register,
-    RelayRequest, UpdateBlock, plain,
-};
+use crate::proto::types::{DialectPolicy, SocketIndex, Transmit};
+use crate::proto::wire::{Challenge, Hint, Message, Profile, Refused, RefusedReason, UpdateBlock, plain};
 
 /// Pauses after the first copies of a registration; later ones follow after the configured period.
 const FIRST_PAUSES: [Duration; 5] = [
@@ -34,14 +30,13 @@ const PLAIN_SLOW_POLL: Duration = Duration::from_secs(1);
 /// How long a native answer is waited for after a plain one. A plain reply can be forged, or drawn from the server with a
 /// forged request; believing it shows the session ID to the network, so a native server gets the time of a long round trip.
 const PLAIN_DOUBT: Duration = Duration::from_millis(200);
-/// To so many bytes a registration's attributes are filled up as long as no endpoint is proven: the server never sends
-/// more than was sent in somebody's name, and so has room for four hints in the challenge and two after it.
-const EARLY_ATTRIBUTES_LEN: usize = 250;
 /// With a server so far away hints save time that matters. On shorter ways the two sides start too much at once to be told apart
 /// from one before the other.
 const WORTHWHILE_RTT: Duration = Duration::from_millis(20);
-/// How many copies of a goodbye are sent; nobody waits for its answer, and the server forgets silent clients anyway.
-const GOODBYE_COPIES: usize = 2;
+/// After so much silence over UDP it is tried over TCP, too.
+const FALLBACK_AFTER: Duration = Duration::from_secs(1);
+/// How long an answer over TCP is waited for before the question is repeated: nothing is lost there but with its connection.
+const STREAM_RETRY: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 enum State {
@@ -150,6 +145,24 @@ impl RendezvousClient {
         self.chosen.filter(|_| registered).map(|server| self.config.servers[server].1)
     }
 
+    /// Whether we are registered with a native server.
+    pub fn is_registered(&self) -> bool {
+        matches!(self.state, State::Registered { .. })
+    }
+
+    /// The same, and over TCP.
+    pub fn is_registered_over_tcp(&self) -> bool {
+        self.is_registered() && self.asks_over_tcp_only()
+    }
+
+    fn asks_over_tcp_only(&self) -> bool {
+        let asked = match self.chosen {
+            Some(chosen) => &self.config.servers[chosen..=chosen],
+            None => &self.config.servers[..],
+        };
+        asked.iter().all(|(socket, _)| *socket == SocketIndex::SERVER_STREAM)
+    }
+
     /// Whether any valid answer came from the server.
     pub fn server_answered(&self) -> bool {
         self.chosen.is_some()
@@ -230,8 +243,12 @@ impl RendezvousClient {
         }
         self.unanswered = None;
         if self.chosen.replace(server).is_none() {
-            let servers: Vec<_> = self.config.servers.iter().map(|(_, address)| *address).collect();
-            self.other_family = OtherFamily::of(&servers, server, now, self.config.retry);
+            let over_udp = |(socket, _): &&(SocketIndex, SocketAddr)| *socket != SocketIndex::SERVER_STREAM;
+            let servers: Vec<_> = self.config.servers.iter().filter(over_udp).map(|(_, at)| *at).collect();
+            // Those over TCP come last.
+            self.other_family = (server < servers.len())
+                .then(|| OtherFamily::of(&servers, server, now, self.config.retry))
+                .flatten();
             self.first_rtt = now.saturating_duration_since(self.started);
         }
         // Who knows our token and refuses the dialect says that it speaks plain, and is believed when it does.
@@ -422,6 +439,7 @@ impl RendezvousClient {
             let question = self.registration([0; 16], 0);
             self.send_to(server, question);
         }
+        let over_tcp = self.asks_over_tcp_only();
         match &mut self.state {
             State::Registering { attempts, next, believe_plain } => {
                 if believe_plain.is_some_and(|at| now >= at) {
@@ -432,8 +450,11 @@ impl RendezvousClient {
                 if now < *next {
                     return;
                 }
+                if self.unanswered.is_some_and(|since| now >= since + FALLBACK_AFTER) {
+                    self.config.servers.append(&mut self.config.fallback);
+                }
                 let pause = FIRST_PAUSES.get(*attempts as usize).unwrap_or(&self.config.retry);
-                let wait = self.config.retry.min(*pause);
+                let wait = if over_tcp { STREAM_RETRY } else { self.config.retry.min(*pause) };
                 // Repetitions are the same to the byte: a plain server takes each different one for another ID.
                 self.sequence += u32::from(*attempts == 0);
                 *attempts = attempts.saturating_add(1);
@@ -454,7 +475,7 @@ impl RendezvousClient {
                 }
                 *awaited = true;
                 self.unanswered.get_or_insert(now);
-                *next = now + self.config.retry;
+                *next = now + if over_tcp { STREAM_RETRY } else { self.config.retry };
                 self.send_presence(true);
             }
             State::Plain { next, list } => {
@@ -469,88 +490,6 @@ impl RendezvousClient {
             }
             State::Closed => {}
         }
-    }
-
-    fn send_register(&mut self) {
-        let padded = if self.cookie == [0; 16] { EARLY_ATTRIBUTES_LEN } else { 0 };
-        let registration = self.registration(self.cookie, padded);
-        self.send_to_server(registration);
-    }
-
-    /// A registration; its attributes are filled up to `padded` bytes.
-    fn registration(&self, cookie: Cookie, padded: usize) -> Vec<u8> {
-        let observed = self.other_family.as_ref().and_then(|other| other.observed);
-        let mut profile = self.config.profile.clone();
-        profile
-            .candidates
-            .extend(observed.map(|endpoint| Candidate { kind: CandidateKind::Reflexive, endpoint }));
-        let mut attributes = profile.encode();
-        if padded > 0 {
-            pad(&mut attributes, padded);
-        }
-        self.register_with(cookie, Attributes::parse(&attributes).unwrap_or(Attributes::NONE))
-    }
-
-    fn register_with(&self, cookie: Cookie, attributes: Attributes<'_>) -> Vec<u8> {
-        Register {
-            token: self.token,
-            sequence: self.sequence,
-            lookup: self.config.lookup,
-            peer: self.config.peer,
-            cookie,
-            instance: self.roster.instance(),
-            revision: self.roster.revision(),
-            attributes,
-        }
-        .encode()
-    }
-
-    fn send_presence(&mut self, wants_reply: bool) {
-        let State::Registered { handle, .. } = self.state else { return };
-        self.sequence += u32::from(wants_reply);
-        let (token, sequence) = (self.token, self.sequence);
-        let (instance, revision) = (self.roster.instance(), self.roster.revision());
-        self.send_to_server(Presence { token, handle, sequence, instance, revision, wants_reply }.encode());
-    }
-
-    /// Asks the server to forward between us and a member; what it answers is an event. To be repeated until it does.
-    pub fn request_relay(&mut self, peer: PeerId, transport: Transport) {
-        let State::Registered { handle, .. } = self.state else { return };
-        self.send_to_server(RelayRequest { token: self.token, handle, peer, transport }.encode());
-    }
-
-    /// To the address that answered, or to all as long as none has.
-    fn send_to_server(&mut self, payload: Vec<u8>) {
-        match self.chosen {
-            Some(server) => self.send_to(server, payload),
-            None => (0..self.config.servers.len()).for_each(|server| self.send_to(server, payload.clone())),
-        }
-    }
-
-    fn send_to(&mut self, server: usize, payload: Vec<u8>) {
-        let (socket, destination) = self.config.servers[server];
-        self.transmits.push_back(Transmit { socket, destination, payload, ttl: None });
-    }
-
-    /// Says goodbye, so that the server tells the others at once; nothing else is sent afterwards.
-    pub fn close(&mut self) {
-        self.sequence += 1;
-        let goodbye = match self.state {
-            State::Registered { handle, .. } => {
-                Some(Leave { token: self.token, handle, sequence: self.sequence }.encode())
-            }
-            // The server may have registered us already, and only its answer be on its way.
-            State::Registering { .. } if self.cookie != [0; 16] => {
-                Some(self.register_with(self.cookie, Attributes::GOODBYE))
-            }
-            _ => None,
-        };
-        for _ in 0..GOODBYE_COPIES {
-            if let Some(goodbye) = &goodbye {
-                self.send_to_server(goodbye.clone());
-            }
-        }
-        self.state = State::Closed;
     }
 
     /// The next datagram to send; to be asked for after every call that takes `&mut self`.

@@ -24,6 +24,8 @@ pub struct RendezvousConfig {
     pub policy: DialectPolicy,
     /// Addresses of the one server; the first that answers is kept.
     pub servers: Vec<(SocketIndex, SocketAddr)>,
+    /// Further ones, that are asked as well once all of those have been silent for a second.
+    pub fallback: Vec<(SocketIndex, SocketAddr)>,
     /// Longest time between two unanswered requests.
     pub retry: Duration,
     /// With so many peers on a plain server's list it is asked less often.

@@ -13,6 +13,7 @@ mod types;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use self::connection::{Connection, Stage};
@@ -33,6 +34,12 @@ pub const MAX_ACCEPTED: usize = 32;
 /// Where nobody proves anything: how long the first connection has to stay open before it is the one, at least and at most. The other
 /// side may have another one, and closes those that it does not want.
 const SETTLE: [Duration; 2] = [Duration::from_millis(150), Duration::from_millis(400)];
+
+/// Where the two sides do not start together: the pauses between two attempts at an endpoint, in milliseconds and at random, so that two
+/// that have to meet on the way do, sooner or later; and those after so much time, or where somebody else was met.
+const PAUSES_MS: Range<u64> = 50..250;
+const LATER_PAUSES_MS: Range<u64> = 500..1000;
+const LATER: Duration = Duration::from_secs(10);
 
 /// How the driver is to read from a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -252,6 +259,8 @@ impl StreamPunch {
             Ok(Step::Proven | Step::Chosen) => self.establish_proven(now, at),
             Err(_) => {
                 self.counters.strangers += 1;
+                let later = now + self.pause(LATER_PAUSES_MS);
+                self.targets_of(at).for_each(|target| target.put_off(later));
                 if let Some(report) = self.report_of(at) {
                     report.strangers += 1;
                 }
@@ -300,6 +309,18 @@ impl StreamPunch {
     fn report_of(&mut self, at: usize) -> Option<&mut StreamReport> {
         let owner = self.connections[at].owner.or((self.peers.len() == 1).then_some(0))?;
         self.peers.get_mut(owner).map(|peer| &mut peer.report)
+    }
+
+    fn pause(&mut self, range_ms: Range<u64>) -> Duration {
+        Duration::from_millis(range_ms.start + self.rng.u64() % (range_ms.end - range_ms.start))
+    }
+
+    /// The endpoint that a connection was dialled to.
+    fn targets_of(&mut self, at: usize) -> impl Iterator<Item = &mut Target> {
+        let Connection { id, owner, .. } = self.connections[at];
+        let peer = owner.and_then(|owner| self.peers.get_mut(owner));
+        let targets = peer.map(|peer| &mut peer.targets[..]).unwrap_or_default();
+        targets.iter_mut().filter(move |target| target.current == Some(id))
     }
 
     fn position(&self, id: StreamId) -> Option<usize> {
@@ -462,10 +483,14 @@ impl StreamPunch {
                 continue;
             }
             let id = self.new_id();
+            // Who is looked for as long as anybody likes was named to both sides at once.
+            let early = now < self.peers[owner].targets[target].start() + LATER;
+            let pause = self.pause(if early { PAUSES_MS } else { LATER_PAUSES_MS });
+            let pause = self.config.attempts.map(|_| pause);
             let peer = &mut self.peers[owner];
             peer.report.attempts += 1;
             let target = &mut peer.targets[target];
-            target.begin(now, id);
+            target.begin(now, id, pause);
             let Candidate { kind, endpoint: remote } = target.candidate;
             let deadline = now + self.config.attempt_timeout;
             let mut connection = Connection::new(id, remote, kind, Some(owner), deadline);

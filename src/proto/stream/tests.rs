@@ -269,15 +269,24 @@ fn nothing_is_said_where_nobody_proves_anything() {
 
 #[test]
 fn refusing_routers_are_passed_by_attempts_that_meet_on_the_way() {
-    for (later, passes) in [(0, true), (5, true), (30, false)] {
+    // Even if the two sides do not start together.
+    for later in [0, 5, 30, 77, 250] {
         let mut world = World::new([ID, ID], [Front::RefusingNat; 2]);
         world.look(Duration::from_millis(later));
         world.run(Duration::from_secs(20));
-        assert_eq!(world.established.iter().all(|list| list.len() == 1), passes, "{later} ms apart");
-        if !passes {
-            let report = world.failed[0][0];
-            assert!(report.refused > 5 && report.unanswered == 0, "{report:?}");
-        }
+        world.assert_same_connection();
+    }
+}
+
+#[test]
+fn refusals_are_told_from_silence() {
+    for (front, refused) in [(Front::Closed, true), (Front::Hole, false)] {
+        let mut world = World::new([ID, ID], [front; 2]);
+        world.look(Duration::ZERO);
+        world.run(Duration::from_secs(20));
+        let report = world.failed[0][0];
+        assert_eq!((report.refused > 5, report.unanswered == 0), (refused, refused), "{report:?}");
+        assert_eq!(report.cause(), if refused { StreamCause::Refused } else { StreamCause::Unanswered });
     }
 }
 
