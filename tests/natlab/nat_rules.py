@@ -2,7 +2,7 @@
 
 Each NAT kind is one mapping behaviour and one filtering behaviour in the words of RFC 4787, so that a test that
 fails for one kind names the behaviour that broke it. The rules hold for UDP and TCP alike: TCP hole punching meets
-the same boxes.
+the same boxes (RFC 5382).
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ NAT_KINDS = (
     UDP_BLOCKED,
 )
 
-#: What the router answers to a packet for itself that no rule or mapping expects.
+#: What the router does with a packet for itself that no rule or mapping expects: nothing, an ICMP error, or what any
+#: host does, which is a reset for a SYN to a closed port.
 INPUT_POLICIES = ("drop", "reject", "accept")
 
 #: Name of the interface that leads outwards, in every router and host that has one.

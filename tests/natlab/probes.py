@@ -20,6 +20,8 @@ Endpoint = tuple[str, int]
 SETTLED = 0.1
 #: How long to wait for what must arrive.
 PATIENCE = 5.0
+#: Linux's number, for which the socket module has no name.
+IP_RECVERR = 11
 
 
 class LabTestCase(unittest.TestCase):
@@ -34,6 +36,11 @@ class LabTestCase(unittest.TestCase):
     def assert_received(self, receiver: socket.socket, senders: Sequence[Endpoint]) -> None:
         """Exactly one packet from each of `senders`, in any order, has got through to `receiver` and nothing else."""
         self.assertEqual(sorted(received(receiver, len(senders))), sorted(senders))
+
+
+def site_name(kind: str) -> str:
+    """The name of a site of that kind in a laboratory that has one of each."""
+    return kind.replace("-", "_")
 
 
 def bound(lab: Lab, host: Node | str, port: int = 0, address: str = "0.0.0.0") -> socket.socket:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import select
 import socket
 import time
 import unittest
@@ -13,20 +12,17 @@ from typing import Callable
 
 from nat_rules import PORT_KEEPING_KINDS
 from natlab import NAT_KINDS, Lab, Router, Site
-from probes import PATIENCE, SETTLED, LabTestCase, bound, mappings, received, server_sockets
+from probes import PATIENCE, SETTLED, LabTestCase, bound, mappings, received, server_sockets, site_name
 
 # unittest finds test classes, and the check whether anything can run at all, by their names in this module.
 from selftest_conditions import Delay, DelayQueue, Ipv4Conditions  # noqa: F401
 from selftest_matrix import (MatrixNumbers, MatrixPicture, MatrixReading, MatrixRun, MatrixSelection)  # noqa: F401
 from selftest_programs import CommandLine, Programs, setUpModule  # noqa: F401
+from selftest_tcp import TcpHoles, TcpMappingAndFiltering  # noqa: F401
 
 _INSIDE_PORT = 20000
 _ENDPOINT_INDEPENDENT = ("open", "full-cone", "address-restricted", "home", "home-remap")
 _KINDS_WITH_UDP = [kind for kind in NAT_KINDS if kind != "udp-blocked"]
-
-
-def _site_name(kind: str) -> str:
-    return kind.replace("-", "_")
 
 
 class MappingAndFiltering(LabTestCase):
@@ -37,12 +33,12 @@ class MappingAndFiltering(LabTestCase):
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.lab = Lab({_site_name(kind): Site(kind) for kind in NAT_KINDS}).__enter__()
+        cls.lab = Lab({site_name(kind): Site(kind) for kind in NAT_KINDS}).__enter__()
         cls.addClassCleanup(cls.lab.close)
         cls.servers = server_sockets(cls.lab)
 
     def client(self, kind: str, port: int = 0) -> socket.socket:
-        client = bound(self.lab, _site_name(kind), port)
+        client = bound(self.lab, site_name(kind), port)
         self.addCleanup(client.close)
         return client
 
@@ -50,7 +46,7 @@ class MappingAndFiltering(LabTestCase):
         for kind in _KINDS_WITH_UDP:
             with self.subTest(kind):
                 [(address, _)] = mappings(self.client(kind), self.servers[:1])
-                self.assertEqual(address, self.lab.host(_site_name(kind)).outside)
+                self.assertEqual(address, self.lab.host(site_name(kind)).outside)
                 self.assertTrue(address.startswith("198.51.100."))
 
     def test_endpoint_independent_mapping_is_the_same_for_every_destination(self) -> None:
@@ -118,7 +114,7 @@ class MappingAndFiltering(LabTestCase):
         for kind in _KINDS_WITH_UDP:
             with self.subTest(kind):
                 client = self.client(kind, _INSIDE_PORT + 99)
-                self.servers[0].sendto(b"knock", (self.lab.host(_site_name(kind)).outside, _INSIDE_PORT + 99))
+                self.servers[0].sendto(b"knock", (self.lab.host(site_name(kind)).outside, _INSIDE_PORT + 99))
                 self.assert_received(client, [self.servers[0].getsockname()] if kind == "open" else [])
 
     def test_a_flow_that_came_in_can_be_answered(self) -> None:
@@ -140,21 +136,6 @@ class MappingAndFiltering(LabTestCase):
             accepted, (address, _) = listener.accept()
             accepted.close()
             self.assertEqual(address, self.lab.host(site).outside)
-
-    def test_tcp_mappings_follow_the_kind(self) -> None:
-        for kind in _KINDS_WITH_UDP:
-            with self.subTest(kind), self.listening() as first, self.listening() as second:
-                seen = []
-                for listener in (first, second):
-                    with self.lab.open_socket(_site_name(kind), socket.SOCK_STREAM) as stream:
-                        stream.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                        stream.bind(("0.0.0.0", _INSIDE_PORT))
-                        stream.settimeout(PATIENCE)
-                        stream.connect(listener.getsockname())
-                        accepted, outside = listener.accept()
-                        accepted.close()
-                        seen.append(outside)
-                self.assertEqual(seen[0] == seen[1], not kind.startswith("symmetric"))
 
     def listening(self) -> socket.socket:
         listener = self.lab.open_socket("server", socket.SOCK_STREAM)
@@ -201,21 +182,8 @@ class RouterOptions(LabTestCase):
                 with self.assertRaises(socket.timeout if policy == "drop" else ConnectionRefusedError):
                     stranger.recv(64)
 
-    def test_tcp_simultaneous_open_works_where_input_drops(self) -> None:
-        lab = self.build({"a": Site(), "b": Site()})
-        streams = [lab.open_socket(site, socket.SOCK_STREAM) for site in ("a", "b")]
-        for stream in streams:
-            stream.bind(("0.0.0.0", _INSIDE_PORT))
-            stream.setblocking(False)
-        streams[0].connect_ex((lab.host("b").outside, _INSIDE_PORT))
-        time.sleep(SETTLED)
-        streams[1].connect_ex((lab.host("a").outside, _INSIDE_PORT))
-        for stream in streams:
-            self.assertTrue(select.select([], [stream], [], PATIENCE)[1])
-            self.assertEqual(stream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), 0)
-
     def test_hairpin_shows_the_outside_endpoint_and_obeys_the_filtering(self) -> None:
-        sites = {f"{_site_name(kind)}_{'on' if hairpin else 'off'}": Site(kind, hosts=2, hairpin=hairpin)
+        sites = {f"{site_name(kind)}_{'on' if hairpin else 'off'}": Site(kind, hosts=2, hairpin=hairpin)
                  for kind in PORT_KEEPING_KINDS for hairpin in (True, False)}
         lab = self.build(sites)
         [server] = server_sockets(lab)[:1]
@@ -276,9 +244,9 @@ class RouterOptions(LabTestCase):
 
     def test_mapping_timeout_ends_idle_mappings_and_their_permissions(self) -> None:
         kinds = ("full-cone", "address-restricted", "home")
-        lab = self.build({_site_name(kind): Site(kind, mapping_timeout=1) for kind in kinds})
+        lab = self.build({site_name(kind): Site(kind, mapping_timeout=1) for kind in kinds})
         [server] = server_sockets(lab)[:1]
-        clients = [bound(lab, _site_name(kind)) for kind in kinds]
+        clients = [bound(lab, site_name(kind)) for kind in kinds]
         outsides = [mappings(client, [server])[0] for client in clients]
         for wait, alive in ((0.5, True), (2.5, False)):
             time.sleep(wait)

@@ -17,11 +17,10 @@ from pathlib import Path
 import netns
 from core_delay import Queue, with_one_hop_more
 from natlab import Lab, Site
-from probes import PATIENCE, SETTLED, LabTestCase, bound, mappings, received, server_sockets
+from probes import IP_RECVERR, PATIENCE, SETTLED, LabTestCase, bound, mappings, received, server_sockets
 
 _HERE = Path(__file__).parent
-#: Linux's numbers, for which the socket module has no names.
-_IP_RECVERR = 11
+#: More of Linux's numbers for which the socket module has no names.
 _IP_RECVTTL = 12
 _SO_RCVBUFFORCE = 33
 #: What a busy machine may add to a packet's way.
@@ -149,7 +148,7 @@ class Delay(LabTestCase):
     def test_what_cannot_be_delivered_does_not_circle(self) -> None:
         lab = self.build({"a": Site("open")}, delay=5)
         client = bound(lab, "a")
-        client.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
+        client.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
         client.connect(("192.0.2.1", 9))
         client.send(b"x")
         with self.assertRaises(OSError) as raised:  # the core says that there is no such network
