@@ -21,7 +21,8 @@ from natlab import NAT_KINDS, Lab, LabError, Site, unavailable
 _OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "input": ("input_policy", str), "carrier": ("carrier", str), "ipv4": ("ipv4", str),
     "hosts": ("hosts", int), "subnet": ("subnet", str), "timeout": ("mapping_timeout", int), "step": ("port_step", int),
-    "hairpin": ("hairpin", bool), "firewall6": ("ipv6_firewall", bool),
+    "hairpin": ("hairpin", bool), "firewall6": ("ipv6_firewall", bool), "no-udp": ("blocks_udp", bool),
+    "only-tcp": ("only_tcp_to", int),
 }
 
 
@@ -63,6 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--site", action="append", type=_site, required=True, metavar="NAME=KIND[,OPTION[=VALUE]]…",
                         help=f"kinds: {', '.join(NAT_KINDS)}; options: {', '.join(_OPTIONS)}")
     parser.add_argument("--loss", type=float, default=0, metavar="PERCENT", help="UDP packets lost in the core")
+    parser.add_argument("--tcp-loss", type=float, default=0, metavar="PERCENT", help="TCP packets lost in the core")
     parser.add_argument("--delay", type=float, default=0, metavar="MS", help="one-way delay in the core")
     parser.add_argument("--jitter", type=float, default=0, metavar="MS", help="how much the delay varies either way")
     parser.add_argument("--reorder", type=float, default=0, metavar="PERCENT", help="packets that overtake")
@@ -74,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.exit(77, f"natlab: {reason}\n")
     try:
         with Lab(dict(options.site), loss=options.loss, delay=options.delay, jitter=options.jitter,
-                 reorder=options.reorder, ipv6=options.ipv6) as lab:
+                 reorder=options.reorder, tcp_loss=options.tcp_loss, ipv6=options.ipv6) as lab:
             entrances = _entrances(lab)
             if not options.command:
                 print("\n".join(f"{name}='{value}'" for name, value in entrances.items()))

@@ -56,10 +56,15 @@ class Router:
     input_policy: str = "drop"
     #: Whether inside hosts reach each other through their outside endpoints (RFC 4787 REQ-9).
     hairpin: bool = False
-    #: Seconds a mapping survives without outbound traffic; None leaves the kernel's 30 s unreplied, 120 s replied.
+    #: Seconds a UDP mapping survives without outbound traffic; None leaves the kernel's 30 s unreplied, 120 s replied.
+    #: TCP flows last as long as the kernel has them last.
     mapping_timeout: int | None = None
     #: Distance and direction between two ports that `symmetric-sequential` hands out in a row.
     port_step: int = 1
+    #: Whether every forwarded UDP packet is dropped, as with `udp-blocked`, but with any kind of mapping for TCP.
+    blocks_udp: bool = False
+    #: The one port to which TCP may leave; everything else is dropped, in either direction. None for no such limit.
+    only_tcp_to: int | None = None
 
     def __post_init__(self) -> None:
         if self.nat not in NAT_KINDS:
@@ -73,6 +78,8 @@ class Router:
             raise ValueError("mapping_timeout is in whole seconds, at least 1")
         if self.port_step % SEQUENTIAL_PORTS == 0:
             raise ValueError("port_step must lead to another port")
+        if self.only_tcp_to is not None and not 1 <= self.only_tcp_to <= 65535:
+            raise ValueError("only_tcp_to is a port, 1 to 65535")
 
 
 def ruleset(router: Router, outside: str, ipv6_firewall: bool = False) -> str:
@@ -82,15 +89,15 @@ def ruleset(router: Router, outside: str, ipv6_firewall: bool = False) -> str:
                       "table inet natlab {", *_input(router, outside), *_forward(router, ipv6_firewall), "}"])
 
 
-def loss_rule(percent: float) -> str:
-    """The statement that drops `percent` of all UDP packets, in steps of a hundredth of a percent."""
+def loss_rule(percent: float, protocol: str = "udp") -> str:
+    """The statement that drops `percent` of all packets of `protocol`, in steps of a hundredth of a percent."""
     if not 0 <= percent <= 100:
         raise ValueError(f"loss is a percentage, not {percent!r}")
     # A packet that was held back is forwarded a second time, and has been spared once already.
-    udp = f'iifname != "{DELAY_DEVICE}" meta l4proto udp'
+    packets = f'iifname != "{DELAY_DEVICE}" meta l4proto {protocol}'
     if percent == 100:  # nft refuses a comparison that always holds
-        return f"{udp} drop"
-    return f"{udp} numgen random mod 10000 < {round(percent * 100)} drop" if percent else ""
+        return f"{packets} drop"
+    return f"{packets} numgen random mod 10000 < {round(percent * 100)} drop" if percent else ""
 
 
 def _translation(router: Router, outside: str) -> list[str]:
@@ -184,9 +191,12 @@ def _input(router: Router, outside: str) -> list[str]:
 
 def _forward(router: Router, ipv6_firewall: bool) -> list[str]:
     lines = ["chain forwarding {", "type filter hook forward priority filter; policy accept;"]
-    if router.nat == UDP_BLOCKED:
+    if router.blocks_udp or router.nat == UDP_BLOCKED:
         lines.append("meta l4proto udp drop")
     if ipv6_firewall:
         # RFC 6092: an IPv6 home router lets nothing in that nobody inside asked for.
         lines.append(f'meta nfproto ipv6 iifname "{OUTWARD}" ct state new drop')
+    if router.only_tcp_to is not None:
+        lines += ["ct state established,related accept", f'oifname "{OUTWARD}" tcp dport {router.only_tcp_to} accept',
+                  "drop"]
     return [*lines, "}"]

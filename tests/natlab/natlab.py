@@ -10,6 +10,7 @@ Needs root, iproute2 and nftables; `unavailable()` says what is missing. No pack
 from __future__ import annotations
 
 import atexit
+import dataclasses
 import itertools
 import os
 import signal
@@ -26,7 +27,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 import netns
-from nat_rules import DELAY_DEVICE, NAT_KINDS, Router, loss_rule
+from nat_rules import DELAY_DEVICE, NAT_KINDS, Router
 from netns import inside, unavailable
 from topology import Impairment, Node, Site, Topology
 
@@ -46,18 +47,20 @@ class Lab:
     """The laboratory as a context manager: built on entry, gone on exit, whatever ends the program.
 
     `sites` maps names to sites, `carriers` names NATs that several sites may share as `Site(carrier=name)`, `loss` is
-    the percentage of UDP packets that the core drops in each direction, `ipv6` adds addresses and routes without NAT.
-    `delay`, `jitter` (milliseconds one way) and `reorder` (percent) are what `Impairment` says of them. Hosts are named
-    by `Node`, or by strings: "a" is the first host of site a, "a.2" its second, "server" the server.
+    the percentage of UDP packets that the core drops in each direction, `tcp_loss` that of TCP packets, `ipv6` adds
+    addresses and routes without NAT. `delay`, `jitter` (milliseconds one way) and `reorder` (percent) are what
+    `Impairment` says of them. Hosts are named by `Node`, or by strings: "a" is the first host of site a, "a.2" its
+    second, "server" the server.
     """
 
     _serial = itertools.count(1)
     _swept = False
 
     def __init__(self, sites: Mapping[str, Site], *, carriers: Mapping[str, Router] | None = None,
-                 loss: float = 0, delay: float = 0, jitter: float = 0, reorder: float = 0, ipv6: bool = False) -> None:
+                 loss: float = 0, delay: float = 0, jitter: float = 0, reorder: float = 0, tcp_loss: float = 0,
+                 ipv6: bool = False) -> None:
         self._owner = os.getpid()
-        self._impairment = Impairment(loss, delay, jitter, reorder)
+        self._impairment = Impairment(loss, delay, jitter, reorder, tcp_loss)
         self._topology = Topology(f"hp{self._owner}-{next(Lab._serial)}-", sites, carriers or {}, self._impairment,
                                   ipv6)
         self._programs: list[subprocess.Popen[Any]] = []
@@ -244,13 +247,15 @@ class Lab:
         self._open.append(endpoint)
         return endpoint
 
-    def set_loss(self, percent: float) -> None:
-        """Change the loss from now on; 100 is an outage."""
-        rule = loss_rule(percent)
-        commands = "flush chain inet natlab impairment\n"
-        if rule:
-            commands += f"add rule inet natlab impairment {rule}\n"
-        _check("nft", self.run(self.core, ["nft", "-f", "-"], input=commands, stderr=subprocess.STDOUT))
+    def set_loss(self, percent: float | None = None, *, tcp: float | None = None) -> None:
+        """Change the loss of UDP packets, that of TCP packets, or both from now on; 100 is an outage."""
+        given = {name: value for name, value in (("loss", percent), ("tcp_loss", tcp)) if value is not None}
+        impairment = dataclasses.replace(self._impairment, **given)
+        commands = ["flush chain inet natlab impairment",
+                    *(f"add rule inet natlab impairment {rule}" for rule in impairment.loss_rules)]
+        _check("nft", self.run(self.core, ["nft", "-f", "-"], input="\n".join([*commands, ""]),
+                               stderr=subprocess.STDOUT))
+        self._impairment = impairment
 
     def enter_command(self, host: Node | str) -> list[str]:
         """The words to put before a command line to run it on `host` from a shell."""

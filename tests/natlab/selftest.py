@@ -18,7 +18,7 @@ from probes import PATIENCE, SETTLED, LabTestCase, bound, mappings, received, se
 from selftest_conditions import Delay, DelayQueue, Ipv4Conditions  # noqa: F401
 from selftest_matrix import (MatrixNumbers, MatrixPicture, MatrixReading, MatrixRun, MatrixSelection)  # noqa: F401
 from selftest_programs import CommandLine, Programs, setUpModule  # noqa: F401
-from selftest_tcp import TcpHoles, TcpMappingAndFiltering  # noqa: F401
+from selftest_tcp import TcpHoles, TcpLoss, TcpMappingAndFiltering, TcpOnly  # noqa: F401
 
 _INSIDE_PORT = 20000
 _ENDPOINT_INDEPENDENT = ("open", "full-cone", "address-restricted", "home", "home-remap")
@@ -125,24 +125,6 @@ class MappingAndFiltering(LabTestCase):
                 self.servers[1].sendto(b"knock", outside)
                 client.sendto(b"yes", client.recvfrom(64)[1])
                 self.assertEqual(self.servers[1].recvfrom(64), (b"yes", outside))
-
-    def test_udp_blocked_lets_tcp_out_and_no_udp(self) -> None:
-        client, site = self.client("udp-blocked"), "udp_blocked"
-        client.sendto(b"who am I", self.servers[0].getsockname())
-        self.assert_received(self.servers[0], [])
-        with self.listening() as listener, self.lab.open_socket(site, socket.SOCK_STREAM) as stream:
-            stream.settimeout(PATIENCE)
-            stream.connect(listener.getsockname())
-            accepted, (address, _) = listener.accept()
-            accepted.close()
-            self.assertEqual(address, self.lab.host(site).outside)
-
-    def listening(self) -> socket.socket:
-        listener = self.lab.open_socket("server", socket.SOCK_STREAM)
-        listener.settimeout(PATIENCE)
-        listener.bind((self.lab.server.address, 0))
-        listener.listen()
-        return listener
 
 
 class RouterOptions(LabTestCase):
@@ -273,7 +255,8 @@ class RouterOptions(LabTestCase):
             lambda: Lab({}, loss=101), lambda: Lab({"a": Site()}, carriers={"a": Router()}),
             lambda: Lab({}, delay=-1), lambda: Lab({}, delay=5, jitter=6), lambda: Lab({}, reorder=5),
             lambda: Lab({}, delay=5, reorder=101), lambda: Site(ipv4="maybe"), lambda: Site(ipv4="none", hairpin=True),
-            lambda: Lab({"a": Site(ipv4="none")})]
+            lambda: Lab({"a": Site(ipv4="none")}), lambda: Lab({}, tcp_loss=-1), lambda: Site(only_tcp_to=0),
+            lambda: Site("open", blocks_udp=True), lambda: Site("open", only_tcp_to=443)]
         for number, description in enumerate(impossible):
             with self.subTest(number), self.assertRaises(ValueError):
                 description()

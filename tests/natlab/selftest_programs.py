@@ -126,7 +126,8 @@ class CommandLine(unittest.TestCase):
     def test_the_command_finds_its_way_in_and_its_status_comes_back(self) -> None:
         command = "echo $NATLAB_B_2_ADDRESS; $NATLAB_B_2 ip -brief address show wan; exit 7"
         result = subprocess.run([sys.executable, str(_HERE / "cli.py"), "--site", "a=open", "--site",
-                                 "b=home,hosts=2,input=accept,carrier=adm", "--loss", "1.5", "--", "sh", "-c", command],
+                                 "b=home,hosts=2,input=accept,carrier=adm,no-udp,only-tcp=443", "--loss", "1.5",
+                                 "--tcp-loss", "0.5", "--", "sh", "-c", command],
                                 stdout=subprocess.PIPE, text=True)
         address, interface = result.stdout.splitlines()
         self.assertIn(f" {address}/24", interface)

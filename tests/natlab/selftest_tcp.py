@@ -1,14 +1,15 @@
-"""The part of the self-test about TCP: mappings, filtering (RFC 5382) and holes."""
+"""The part of the self-test about TCP: mappings, filtering (RFC 5382), holes, and sites that have nothing else."""
 
 from __future__ import annotations
 
 import errno
 import select
 import socket
+import struct
 import time
 
 from natlab import NAT_KINDS, Lab, Router, Site
-from probes import IP_RECVERR, PATIENCE, SETTLED, LabTestCase, site_name
+from probes import IP_RECVERR, PATIENCE, SETTLED, LabTestCase, bound, received, server_sockets, site_name
 from tcp_probes import RETRY_INTERVAL, End, Meeting, listening, meet, server_listeners, stream_socket
 
 #: Fixed where the outside port is a hash of it, which so cannot coincide by chance.
@@ -22,6 +23,8 @@ _NO_WAY = 0.5
 _ALTERNATELY = RETRY_INTERVAL / 2
 #: Linux's number for an error that came by ICMP.
 _ORIGIN_ICMP = 2
+#: Where struct tcp_info counts the segments that were sent again.
+_TOTAL_RETRANS = 100
 
 
 class TcpCase(LabTestCase):
@@ -201,3 +204,71 @@ class TcpHoles(TcpCase):
                 self.assert_opens(meeting)
                 if skew > RETRY_INTERVAL:
                     self.assertGreater(meeting.refused[0], 0)
+
+
+class TcpOnly(TcpCase):
+    """Sites that let nothing out but TCP, or TCP to one port."""
+
+    def test_udp_blocked_leaves_tcp_as_the_kind_has_it(self) -> None:
+        sites = {"kind": Site("udp-blocked"), "random": Site("symmetric-random", blocks_udp=True),
+                 "carried": Site(carrier=Router("home", blocks_udp=True)), "peer": Site()}
+        lab = self.build(sites)
+        listeners, udp_servers = server_listeners(lab), server_sockets(lab, 1)
+        for site, kept in (("kind", True), ("random", False), ("carried", True)):
+            with self.subTest(site):
+                bound(lab, site).sendto(b"who am I", udp_servers[0].getsockname())
+                self.assert_received(udp_servers[0], [])
+                self.assertEqual(len(set(self.end(lab, site).mappings(listeners))) == 1, kept)
+        self.assert_opens(self.meeting(lab, "carried", "peer"))
+
+    def test_only_tcp_to_one_port_gets_out_and_nothing_gets_in(self) -> None:
+        lab = self.build({"walled": Site("full-cone", only_tcp_to=4000), "peer": Site("full-cone")}, ipv6=True)
+        [allowed, forbidden, *_], [udp_server, *_] = server_listeners(lab), server_sockets(lab, 1)
+        walled, peer = self.end(lab, "walled"), self.end(lab, "peer")
+        [outside], [peer_outside] = walled.mappings([allowed]), peer.mappings([allowed])
+        bound(lab, "walled").sendto(b"who am I", udp_server.getsockname())
+        attempts = [walled.dial(forbidden.getsockname()), walled.dial(peer_outside), peer.dial(outside)]
+        over_ipv6 = lab.open_socket("walled", socket.SOCK_STREAM, socket.AF_INET6)
+        over_ipv6.setblocking(False)
+        over_ipv6.connect_ex((lab.server.address6, 4001))
+        self.assertEqual(select.select([], [*attempts, over_ipv6], [], SETTLED)[1], [])
+        self.assert_received(udp_server, [])
+
+
+class TcpLoss(TcpCase):
+    """The loss of TCP packets, which is not that of UDP packets."""
+
+    def test_each_protocol_has_its_own_loss_and_it_can_be_changed(self) -> None:
+        lab = self.build({"a": Site()}, tcp_loss=100)
+        [listener, *_], [udp_server, *_] = server_listeners(lab), server_sockets(lab, 1)
+        client, end = bound(lab, "a"), self.end(lab, "a")
+        for udp, tcp in ((0, 100), (100, 0), (0, 0)):
+            lab.set_loss(udp, tcp=tcp)
+            lab.set_loss(udp)
+            with self.subTest(udp=udp, tcp=tcp):
+                client.sendto(b"x", udp_server.getsockname())
+                self.assertEqual(len(received(udp_server, 0)), int(not udp))
+                attempt = end.dial(listener.getsockname())
+                assert attempt
+                self.assertEqual(bool(select.select([], [attempt], [], SETTLED if tcp else PATIENCE)[1]), not tcp)
+                attempt.close()
+
+    def test_tcp_gets_over_it(self) -> None:
+        lab = self.build({"a": Site()})
+        [listener, *_] = server_listeners(lab)
+        stream = self.end(lab, "a").dial(listener.getsockname())
+        assert stream
+        accepted, _ = listener.accept()
+        self.addCleanup(accepted.close)
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        lab.set_loss(tcp=20)
+        # The chance that none of 100 segments is lost is one in five thousand million.
+        for number in range(100):
+            stream.send(bytes([number]))
+        accepted.settimeout(2 * PATIENCE)
+        got = b""
+        while len(got) < 100:
+            got += accepted.recv(100)
+        self.assertEqual(got, bytes(range(100)))
+        info = stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TOTAL_RETRANS + 4)
+        self.assertGreater(struct.unpack_from("=L", info, _TOTAL_RETRANS)[0], 0)

@@ -47,6 +47,8 @@ class Site(Router):
             raise ValueError("a site has 1 to 200 hosts")
         if self.ipv4 not in IPV4_STATES:
             raise ValueError(f"unknown state of IPv4 {self.ipv4!r}; known: {', '.join(IPV4_STATES)}")
+        if self.nat == OPEN and (self.blocks_udp or self.only_tcp_to is not None):
+            raise ValueError("an open site has no router that could drop anything")
         if self.ipv4 == "none" and self.hairpin:
             raise ValueError("without IPv4 there is nothing to hairpin")
         net = ipaddress.IPv4Network(self.subnet or "192.168.0.0/24")
@@ -56,7 +58,7 @@ class Site(Router):
 
 @dataclass(frozen=True)
 class Impairment:
-    """What the core does to packets: all but the loss concerns every packet, the loss UDP alone."""
+    """What the core does to packets: loss concerns one protocol, all else every packet."""
 
     #: Percentage of UDP packets that are dropped.
     loss: float = 0
@@ -66,15 +68,23 @@ class Impairment:
     jitter: float = 0
     #: Percentage of packets that are not held back and so overtake the ones that are.
     reorder: float = 0
+    #: Percentage of TCP packets that are dropped.
+    tcp_loss: float = 0
 
     def __post_init__(self) -> None:
-        loss_rule(self.loss)
+        for percent in (self.loss, self.tcp_loss):
+            loss_rule(percent)
         if not 0 <= self.jitter <= self.delay:
             raise ValueError("delay and jitter are in milliseconds, and the jitter is at most the delay")
         if not 0 <= self.reorder <= 100:
             raise ValueError(f"reordering is a percentage, not {self.reorder!r}")
         if self.reorder and not self.delay:
             raise ValueError("only packets that are delayed can be reordered")
+
+    @property
+    def loss_rules(self) -> list[str]:
+        """The statements of the core's chain `impairment`."""
+        return [rule for rule in (loss_rule(self.loss), loss_rule(self.tcp_loss, "tcp")) if rule]
 
 
 @dataclass(frozen=True)
@@ -170,8 +180,8 @@ class Topology:
 
         self._core = self._plan("core", forwards=True)
         self._core.addresses = _CORE_ADDRESSES
-        self._core.rules = ("table inet natlab {\nchain impairment {\ntype filter hook forward priority filter;\n"
-                            f"{loss_rule(impairment.loss)}\n}}\n}}")
+        self._core.rules = "\n".join(["table inet natlab {", "chain impairment {",
+                                      "type filter hook forward priority filter;", *impairment.loss_rules, "}", "}"])
         self.core = self._node(self._core, [_CORE_ADDRESSES], _CORE_ADDRESSES[0])
         self.server = self._add_server()
         for name in (*carriers, *sites):
