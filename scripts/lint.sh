@@ -40,6 +40,7 @@ if command -v go >/dev/null 2>&1; then
     check "gofmt" unformatted_go
     export GOWORK=off
     check "go vet, stand-ins" env -C tests/interop/goplain go vet ./...
+    check "go vet, hopconn's driver and stand-in" env -C tests/interop/hopconn go vet ./...
     # The binding's C part is compiled against the library, which must be there.
     [ -e build/lib/libholepunch.so ] || check "make build" make --no-print-directory build
     for module in bindings/go examples/go/chat examples/go/room examples/go/quic benches/go; do

@@ -1,0 +1,3 @@
+module hopdriver
+
+go 1.19
