@@ -22,6 +22,7 @@ pub mod portmap;
 pub mod punch;
 pub mod reflexive;
 pub mod relay;
+pub mod relay_streams;
 pub mod relayed;
 pub mod rendezvous;
 pub mod rng;

@@ -70,7 +70,36 @@ pub enum RelayVerdict {
 }
 
 /// Two names in order, and the session's number.
-type PairKey = (u32, PeerId, PeerId);
+pub(super) type PairKey = (u32, PeerId, PeerId);
+
+/// What a pair may have forwarded now, in bytes: a second's worth at most.
+#[derive(Debug)]
+pub(super) struct Allowance {
+    bytes: u64,
+    refilled: Instant,
+}
+
+impl Allowance {
+    pub(super) fn new(now: Instant, rate: Option<u64>) -> Self {
+        Self { bytes: rate.unwrap_or(0), refilled: now }
+    }
+
+    /// How many bytes there are at this rate; no limit without one.
+    pub(super) fn available(&mut self, now: Instant, rate: Option<u64>) -> u64 {
+        let Some(rate) = rate else { return u64::MAX };
+        let elapsed = now.saturating_duration_since(self.refilled);
+        let earned = (elapsed.as_secs_f64() * rate as f64) as u64;
+        if earned > 0 {
+            self.bytes = self.bytes.saturating_add(earned).min(rate);
+            self.refilled = now;
+        }
+        self.bytes
+    }
+
+    pub(super) fn spend(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
 
 #[derive(Debug)]
 struct Pair {
@@ -82,9 +111,7 @@ struct Pair {
     bound: [Option<Route>; 2],
     created: Instant,
     used: Instant,
-    /// Bytes that may be forwarded now.
-    allowance: u64,
-    refilled: Instant,
+    allowance: Allowance,
 }
 
 /// All pairs of a server.
@@ -162,8 +189,7 @@ impl RelayTable {
             bound: [None; 2],
             created: now,
             used: now,
-            allowance: self.limits.bytes_per_second.unwrap_or(0),
-            refilled: now,
+            allowance: Allowance::new(now, self.limits.bytes_per_second),
         };
         self.pairs.insert(id, pair);
         Ok((ports[side], tickets[side]))
@@ -229,19 +255,11 @@ impl RelayTable {
         let Some(&(id, side)) = self.by_source.get(&(port, source)) else { return RelayVerdict::Drop };
         let Some(pair) = self.pairs.get_mut(&id) else { return RelayVerdict::Drop };
         let Some(other) = pair.bound[1 - side] else { return RelayVerdict::Drop };
-        if let Some(rate) = self.limits.bytes_per_second {
-            let elapsed = now.saturating_duration_since(pair.refilled);
-            let earned = (elapsed.as_secs_f64() * rate as f64) as u64;
-            if earned > 0 {
-                pair.allowance = pair.allowance.saturating_add(earned).min(rate);
-                pair.refilled = now;
-            }
-            let Some(rest) = pair.allowance.checked_sub(bytes) else {
-                self.counters.over_limit += 1;
-                return RelayVerdict::Drop;
-            };
-            pair.allowance = rest;
+        if pair.allowance.available(now, self.limits.bytes_per_second) < bytes {
+            self.counters.over_limit += 1;
+            return RelayVerdict::Drop;
         }
+        pair.allowance.spend(bytes);
         pair.used = now;
         self.counters.forwarded += 1;
         self.counters.forwarded_bytes += bytes;
