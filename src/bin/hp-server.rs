@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use holepunch::server::{
     DEFAULT_ALTERNATE_PORTS, DEFAULT_MAX_ENDPOINTS, DEFAULT_PORT, RelayConfig, Server, ServerConfig,
-    parse_address,
+    TcpConfig, parse_address,
 };
 use holepunch::{DialectPolicy, Error};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -61,6 +61,24 @@ struct Arguments {
     /// After so many seconds every pair ends
     #[arg(long, value_name = "SECONDS", default_value_t = 12 * 3600, env = "HP_SERVER_RELAY_LIFETIME")]
     relay_lifetime: u32,
+
+    /// Take connections over TCP, too, from native clients, at the same address and on the same port numbers; with `--relay`, forward
+    /// between connections, too. A firewall must let TCP in on them
+    #[arg(long, env = "HP_SERVER_TCP")]
+    tcp: bool,
+
+    /// Most TCP connections at a time, 1 to 65536; each takes a descriptor (`ulimit -n`), and a forwarded pair takes two
+    #[arg(long, value_name = "COUNT", default_value_t = TcpConfig::default().max_connections, env = "HP_SERVER_TCP_CONNECTIONS")]
+    tcp_connections: usize,
+
+    /// The same from one IPv4 address, or one IPv6 network of 64 bits
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = TcpConfig::default().max_connections_per_address,
+        env = "HP_SERVER_TCP_CONNECTIONS_PER_ADDRESS"
+    )]
+    tcp_connections_per_address: usize,
 
     /// What to log: `error`, `warn`, `info`, `debug`, or a filter like `holepunch=debug` [default: RUST_LOG, else info]
     #[arg(long, value_name = "FILTER")]
@@ -117,6 +135,11 @@ fn serve(arguments: &Arguments) -> Result<(), Error> {
             lifetime: Duration::from_secs(arguments.relay_lifetime.into()),
             ..RelayConfig::default()
         }),
+        tcp: arguments.tcp.then(|| TcpConfig {
+            max_connections: arguments.tcp_connections,
+            max_connections_per_address: arguments.tcp_connections_per_address,
+            ..TcpConfig::default()
+        }),
         ..defaults
     };
     debug_assert_eq!(defaults.address.port(), DEFAULT_PORT);
@@ -154,6 +177,24 @@ fn serve(arguments: &Arguments) -> Result<(), Error> {
             relay.granted,
             relay.refused
         );
+    }
+    if config.tcp.is_some() {
+        let tcp = counters.tcp;
+        log::info!(
+            "took {} connections, refused {}, could not take one {} times; {} messages received, {} sent",
+            tcp.accepted,
+            tcp.over_limit,
+            tcp.accept_failed,
+            tcp.received,
+            tcp.sent
+        );
+        if config.relay.is_some() {
+            log::info!(
+                "forwarded {} bytes between {} pairs of connections",
+                tcp.relay.forwarded_bytes,
+                tcp.relay.joined
+            );
+        }
     }
     Ok(())
 }

@@ -4,10 +4,11 @@
 //! proven its endpoint with a cookie is answered from a port, and an address, that it has not sent to.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use super::tcp::listen::bind_both;
 use super::{Registry, ServerConfig, TICK};
 use crate::error::{Error, ErrorKind};
 use crate::net::batch::{ReceiveBatch, SendBatch, ServerSocket};
@@ -35,9 +36,10 @@ enum Elsewhere {
 }
 
 impl Alternates {
-    /// Binds the ports that follow the server's own, `main`. What is taken is done without, but not another address: who
-    /// has given one counts on it.
-    pub(super) fn bind(config: &ServerConfig, main: SocketAddr) -> Result<Self, Error> {
+    /// Binds the ports that follow the server's own, `main`, and listens there if it takes connections. What is taken, over one or the
+    /// other, is done without, but not another address: who has given one counts on it.
+    pub(super) fn bind(config: &ServerConfig, main: SocketAddr) -> Result<(Self, Vec<TcpListener>), Error> {
+        let mut listeners = Vec::new();
         let mut alternates = Self {
             mapping: Vec::new(),
             filtering: None,
@@ -45,44 +47,58 @@ impl Alternates {
             announced: wire::Alternates::default(),
         };
         if config.alternate_ports == 0 || config.policy == DialectPolicy::Plain {
-            return Ok(alternates);
+            return Ok((alternates, listeners));
         }
+        let with_tcp = config.tcp.is_some();
         // A server on a port of the system's choice has such for these, too.
         let port_after = |after: u16| match config.address.port() {
             0 => Some(0),
             port => port.checked_add(after),
         };
-        let bind = |ip: IpAddr, port: Option<u16>| {
-            let socket = ServerSocket::bind(SocketAddr::new(ip, port?), TICK, true);
+        let bind = |port: Option<u16>, with_tcp: bool| {
             let port = port?;
-            socket.inspect_err(|error| log::warn!("port {port} is not there for NAT diagnosis: {error}")).ok()
+            bind_both(SocketAddr::new(main.ip(), port), with_tcp)
+                .inspect_err(|error| log::warn!("a port is not there for NAT diagnosis: {error}"))
+                .ok()
         };
         let count = config.alternate_ports;
-        alternates.mapping = (1..=count).filter_map(|after| bind(main.ip(), port_after(after))).collect();
-        alternates.filtering = bind(main.ip(), port_after(count + 1));
+        for (socket, listener) in (1..=count).filter_map(|after| bind(port_after(after), with_tcp)) {
+            alternates.mapping.push(socket);
+            listeners.extend(listener);
+        }
+        alternates.filtering = bind(port_after(count + 1), false).map(|(socket, _)| socket);
         let ports: Vec<u16> = alternates.mapping.iter().filter_map(port_of).collect();
         let other = config.other_address.map(|ip| SocketAddr::new(ip, main.port()));
         if let Some(other) = other {
-            alternates.bind_other(main, other, port_after(count + 1)).map_err(|error| {
-                Error::from_io(ErrorKind::Socket, &format!("binding to the other address, {other}"), &error)
-            })?;
+            listeners.extend(alternates.bind_other(main, other, port_after(count + 1), with_tcp)?);
         }
         alternates.announced = wire::Alternates::new(&ports, other);
-        Ok(alternates)
+        Ok((alternates, listeners))
     }
 
-    fn bind_other(&mut self, main: SocketAddr, other: SocketAddr, port: Option<u16>) -> io::Result<()> {
+    fn bind_other(
+        &mut self,
+        main: SocketAddr,
+        other: SocketAddr,
+        port: Option<u16>,
+        with_tcp: bool,
+    ) -> Result<Option<TcpListener>, Error> {
+        let failed = |error| {
+            Error::from_io(ErrorKind::Socket, &format!("binding to the other address, {other}"), &error)
+        };
         if main.ip().is_unspecified() {
             // Only to see whether this host has the address.
-            UdpSocket::bind((other.ip(), 0))?;
+            UdpSocket::bind((other.ip(), 0)).map_err(failed)?;
             self.elsewhere = Some(Elsewhere::SameSocket(other.ip()));
-            return Ok(());
+            return Ok(None);
         }
-        self.mapping.push(ServerSocket::bind(other, TICK, true)?);
-        let port = port.ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let socket = ServerSocket::bind(SocketAddr::new(other.ip(), port), TICK, true)?;
+        let (socket, listener) =
+            bind_both(other, with_tcp).map_err(|error| error.into_error("the other address "))?;
+        self.mapping.push(socket);
+        let port = port.ok_or(io::ErrorKind::AddrNotAvailable.into()).map_err(failed)?;
+        let socket = ServerSocket::bind(SocketAddr::new(other.ip(), port), TICK, true).map_err(failed)?;
         self.elsewhere = Some(Elsewhere::Socket(socket));
-        Ok(())
+        Ok(listener)
     }
 
     /// Whether there are none to serve.

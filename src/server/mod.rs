@@ -2,13 +2,18 @@
 //!
 //! Each worker has a socket of its own on the shared address and takes and sends datagrams in batches. What a datagram
 //! asks for is judged without any state first ([`crate::proto::rendezvous::Gate`]); only then its session's shard is
-//! locked. There is no thread, timer or allocation per session or packet beyond a member's own record.
+//! locked. There is no thread, timer or allocation per session or packet beyond a member's own record. If asked to, one more thread
+//! takes connections.
 
 mod alternates;
+mod handle;
+mod outgoing;
 mod relay;
+mod tcp;
 mod worker;
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -17,6 +22,9 @@ use parking_lot::Mutex;
 
 use self::alternates::Alternates;
 use self::relay::{Relay, RelaySockets};
+use self::tcp::listen::bind_both;
+pub use self::tcp::{MAX_TCP_CONNECTIONS, TcpConfig, TcpCounters};
+use self::tcp::{Tcp, TcpServer};
 use crate::client::random_bytes;
 use crate::error::{Error, ErrorKind};
 use crate::net::batch::{self, ServerSocket};
@@ -71,6 +79,10 @@ pub struct ServerConfig {
     pub other_address: Option<IpAddr>,
     /// Whether, and how much, to forward between native clients that find no direct way; not at all by default.
     pub relay: Option<RelayConfig>,
+    /// Whether, and how many, connections to take from native clients over TCP, at the same address and on the same port numbers as
+    /// datagrams; not at all by default. A server that cannot have its own port over TCP, too, does not start. Clients that are
+    /// forwarded to each other may then have connections forwarded, too.
+    pub tcp: Option<TcpConfig>,
 }
 
 /// What a server that forwards allows.
@@ -78,7 +90,7 @@ pub struct ServerConfig {
 pub struct RelayConfig {
     /// Ports, 1 to [`MAX_RELAY_PORTS`], from the tenth after the server's own; one client can have so many pairs. 8 by default.
     pub ports: u16,
-    /// Most pairs at a time; 1000 by default.
+    /// Most pairs at a time, of datagrams and of connections each; 1000 by default.
     pub max_pairs: usize,
     /// Payload that one pair may have forwarded, both ways together; 1 MiB a second by default, `None` for no limit.
     pub bytes_per_second: Option<u64>,
@@ -128,6 +140,7 @@ impl Default for ServerConfig {
             alternate_ports: DEFAULT_ALTERNATE_PORTS,
             other_address: None,
             relay: None,
+            tcp: None,
         }
     }
 }
@@ -149,6 +162,7 @@ impl ServerConfig {
             self.check_other_address(other)?;
         }
         self.relay.as_ref().map_or(Ok(()), RelayConfig::check)?;
+        self.tcp.as_ref().map_or(Ok(()), TcpConfig::check)?;
         Ok(self)
     }
 
@@ -204,7 +218,8 @@ pub struct ServerCounters {
     pub received: u64,
     /// Datagrams sent.
     pub sent: u64,
-    /// Received datagrams that were nothing the server answers.
+    /// Received messages that were nothing the server answers: all of that in datagrams, and over connections what names no
+    /// registration of its sender's.
     pub dropped: u64,
     /// Registrations that had to show a cookie first.
     pub challenged: u64,
@@ -218,6 +233,8 @@ pub struct ServerCounters {
     pub registry: ShardCounters,
     /// What the relay has counted; without one, what was refused.
     pub relay: RelayCounters,
+    /// What was counted of connections.
+    pub tcp: TcpCounters,
 }
 
 #[derive(Debug, Default)]
@@ -236,6 +253,7 @@ struct Registry {
     gate: Gate,
     shards: Vec<Mutex<Shard>>,
     relay: Option<Relay>,
+    tcp: Option<Tcp>,
     totals: Totals,
     stop: AtomicBool,
 }
@@ -285,6 +303,7 @@ impl ServerHandle {
         };
         counters.relay = self.registry.relay.as_ref().map(Relay::counters).unwrap_or_default();
         counters.relay.refused += read(&totals.relay_refused);
+        counters.tcp = self.registry.tcp.as_ref().map(Tcp::counters).unwrap_or_default();
         for shard in &self.registry.shards {
             let shard = shard.lock();
             let (endpoints, sessions) = shard.population();
@@ -302,23 +321,20 @@ pub struct Server {
     sockets: Vec<ServerSocket>,
     alternates: Alternates,
     relay_sockets: RelaySockets,
+    tcp: Option<TcpServer>,
     registry: Arc<Registry>,
 }
 
 impl Server {
     /// Binds the sockets. Clients' datagrams wait in them until [`Self::run`].
     pub fn bind(config: &ServerConfig) -> Result<Self, Error> {
-        let config = config.clone().checked()?;
-        let mut rng = Rng::new(random_bytes()?);
-        let mut sockets: Vec<ServerSocket> = Vec::new();
-        for number in 0..config.workers {
-            // With port 0 the first worker's socket gets a port, and the others join it there.
-            let address = sockets.first().map_or(Ok(config.address), ServerSocket::local_address);
-            let bound = address.and_then(|address| ServerSocket::bind(address, TICK, number == 0));
-            sockets.push(bound.map_err(|error| {
-                Error::from_io(ErrorKind::Socket, &format!("binding to {}", config.address), &error)
-            })?);
+        let mut config = config.clone().checked()?;
+        if config.policy == DialectPolicy::Plain {
+            // Neither is anything to plain clients.
+            (config.relay, config.tcp) = (None, None);
         }
+        let mut rng = Rng::new(random_bytes()?);
+        let (sockets, listener) = bind_workers(&config)?;
         let shards = (0..SHARDS)
             .map(|number| {
                 let config = ShardConfig {
@@ -332,21 +348,33 @@ impl Server {
         let main = sockets[0]
             .local_address()
             .map_err(|error| Error::from_io(ErrorKind::Socket, "asking for the local address", &error))?;
-        let alternates = Alternates::bind(&config, main)?;
+        let (alternates, alternate_listeners) = Alternates::bind(&config, main)?;
         let gate = Gate::new(config.policy, alternates.announced(), &mut rng, Instant::now());
         let (relay, relay_sockets) = match &config.relay {
-            Some(relay) if config.policy != DialectPolicy::Plain => {
+            Some(relay) => {
                 let system_port = config.address.port() == 0;
                 let bound = Relay::bind(relay, main, system_port, rng.fork());
                 let (relay, sockets) =
                     bound.map_err(|error| Error::from_io(ErrorKind::Socket, "binding the relay", &error))?;
                 (Some(relay), sockets)
             }
-            _ => (None, RelaySockets::default()),
+            None => (None, RelaySockets::default()),
+        };
+        let (tcp, tcp_server) = match (&config.tcp, listener) {
+            (Some(limits), Some(listener)) => {
+                let relay = config.relay.as_ref().map(relay::limits_of);
+                let ready =
+                    TcpServer::new(limits, relay, main.port(), listener, alternate_listeners, rng.fork());
+                let (tcp, server) =
+                    ready.map_err(|error| Error::from_io(ErrorKind::Socket, "preparing for TCP", &error))?;
+                (Some(tcp), Some(server))
+            }
+            _ => (None, None),
         };
         let registry =
-            Registry { gate, shards, relay, totals: Totals::default(), stop: AtomicBool::new(false) };
-        let server = Self { sockets, alternates, relay_sockets, registry: Arc::new(registry) };
+            Registry { gate, shards, relay, tcp, totals: Totals::default(), stop: AtomicBool::new(false) };
+        let server =
+            Self { sockets, alternates, relay_sockets, tcp: tcp_server, registry: Arc::new(registry) };
         server.handle().set_plain_expiry(config.plain_expiry);
         server.handle().set_max_plain_id_len(config.max_plain_id_len)?;
         Ok(server)
@@ -365,7 +393,8 @@ impl Server {
     }
 
     /// Serves until [`ServerHandle::stop`]; then all threads and sockets are gone.
-    pub fn run(self) -> Result<(), Error> {
+    pub fn run(mut self) -> Result<(), Error> {
+        let tcp = self.tcp.take();
         let workers = self.sockets.len();
         let (registry, alternates) = (&self.registry, &self.alternates);
         // One thread's end is the end of all: a server that serves half its clients helps nobody.
@@ -374,14 +403,18 @@ impl Server {
             result
         };
         std::thread::scope(|scope| {
-            let mut threads: Vec<_> = self
-                .sockets
-                .iter()
-                .enumerate()
-                .map(|(number, socket)| {
-                    scope.spawn(move || ending(worker::run(registry, alternates, socket, number, workers)))
-                })
-                .collect();
+            let mut threads = Vec::new();
+            if let (Some(server), Some(tcp)) = (tcp, &registry.tcp) {
+                let socket = &self.sockets[0];
+                let serve = move || ending(server.run(registry, tcp, alternates, socket));
+                let thread = std::thread::Builder::new().name("hp-tcp".into()).spawn_scoped(scope, serve);
+                threads.push(thread.map_err(|error| {
+                    Error::from_io(ErrorKind::Socket, "starting a thread for TCP", &error)
+                })?);
+            }
+            threads.extend(self.sockets.iter().enumerate().map(|(number, socket)| {
+                scope.spawn(move || ending(worker::run(registry, alternates, socket, number, workers)))
+            }));
             if !alternates.is_empty() {
                 threads.push(scope.spawn(move || ending(alternates.run(registry))));
             }
@@ -400,6 +433,22 @@ impl Server {
             })
         })
     }
+}
+
+/// A socket for each worker, and a listener if connections are to be taken. With port 0 the first one gets a port, and the others join
+/// it there.
+fn bind_workers(config: &ServerConfig) -> Result<(Vec<ServerSocket>, Option<TcpListener>), Error> {
+    let (first, listener) =
+        bind_both(config.address, config.tcp.is_some()).map_err(|error| error.into_error(""))?;
+    let join = || {
+        let address = first.local_address()?;
+        (1..config.workers).map(|_| ServerSocket::bind(address, TICK, false)).collect::<io::Result<Vec<_>>>()
+    };
+    let others = join().map_err(|error| {
+        Error::from_io(ErrorKind::Socket, &format!("binding to {}", config.address), &error)
+    })?;
+    let sockets = std::iter::once(first).chain(others).collect();
+    Ok((sockets, listener))
 }
 
 fn check_plain_id_len(len: usize) -> Result<usize, Error> {

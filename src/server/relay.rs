@@ -12,6 +12,7 @@ use crate::net::batch::{ReceiveBatch, SendBatch, ServerSocket};
 use crate::net::poll::wait_readable;
 use crate::proto::relay::{Party, RelayCounters, RelayLimits, RelayTable, RelayVerdict};
 use crate::proto::wire::codec::Writer;
+use crate::proto::wire::relay::Ticket;
 use crate::proto::wire::{MAX_DATAGRAM, RelayGranted, RelayRefusal, RelayRefused, RelayRequest};
 use crate::proto::{Rng, Route};
 
@@ -31,6 +32,17 @@ pub(super) struct Relay {
 #[derive(Debug, Default)]
 pub(super) struct RelaySockets {
     sockets: Vec<ServerSocket>,
+}
+
+/// The limits of datagrams' pairs, and of connections', which are counted by themselves.
+pub(super) fn limits_of(config: &RelayConfig) -> RelayLimits {
+    RelayLimits {
+        ports: config.ports.into(),
+        max_pairs: config.max_pairs,
+        bytes_per_second: config.bytes_per_second,
+        idle: config.idle,
+        lifetime: config.lifetime,
+    }
 }
 
 impl Relay {
@@ -56,14 +68,7 @@ impl Relay {
             .collect::<io::Result<_>>()?;
         let ports = sockets.iter().map(|socket| Ok(socket.local_address()?.port()));
         let ports = ports.collect::<io::Result<_>>()?;
-        let limits = RelayLimits {
-            ports: sockets.len(),
-            max_pairs: config.max_pairs,
-            bytes_per_second: config.bytes_per_second,
-            idle: config.idle,
-            lifetime: config.lifetime,
-        };
-        let relay = Self { table: Mutex::new(RelayTable::new(limits, rng)), ports };
+        let relay = Self { table: Mutex::new(RelayTable::new(limits_of(config), rng)), ports };
         Ok((relay, RelaySockets { sockets }))
     }
 
@@ -80,11 +85,21 @@ impl Relay {
         [us, other]: [Party; 2],
         reply: &mut Writer<'_>,
     ) {
-        let (token, peer) = (request.token, request.peer);
-        match self.table.lock().grant(now, session, us, other) {
-            Ok((port, ticket)) => RelayGranted { token, peer, port: self.ports[port], ticket }.write(reply),
-            Err(reason) => RelayRefused::write(reply, token, peer, reason),
-        }
+        let granted = self.table.lock().grant(now, session, us, other);
+        write_answer(request, granted.map(|(port, ticket)| (self.ports[port], ticket)), reply);
+    }
+}
+
+/// Writes the answer of a table: a port and a ticket, or why there is none.
+pub(super) fn write_answer(
+    request: &RelayRequest,
+    granted: Result<(u16, Ticket), RelayRefusal>,
+    reply: &mut Writer<'_>,
+) {
+    let (token, peer) = (request.token, request.peer);
+    match granted {
+        Ok((port, ticket)) => RelayGranted { token, peer, port, ticket }.write(reply),
+        Err(reason) => RelayRefused::write(reply, token, peer, reason),
     }
 }
 

@@ -1,0 +1,112 @@
+//! What the server does with one message, whichever way it came: judge it without any state, and give it to its session's shard.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::alternates::Alternates;
+use super::outgoing::Outgoing;
+use super::{Registry, SHARDS, relay};
+use crate::proto::rendezvous::{Request, Shard, Verdict};
+use crate::proto::wire::codec::Writer;
+use crate::proto::wire::{MAX_DATAGRAM, RelayRefusal, RelayRequest};
+use crate::proto::{LookupKey, Route, Transport};
+
+/// Handles a message from there; what it leads to is in `outgoing` afterwards. `false`: it was nothing that the server understands.
+pub(super) fn handle(
+    registry: &Registry,
+    alternates: &Alternates,
+    now: Instant,
+    source: Route,
+    message: &[u8],
+    outgoing: &mut Outgoing,
+) -> bool {
+    let mut buffer = [0; MAX_DATAGRAM];
+    let mut reply = Writer::new(&mut buffer);
+    match registry.gate.judge(now, source, message, &mut reply) {
+        Verdict::Admit(Request::Relay(request)) => {
+            if answer_relay_request(registry, now, source, &request, &mut reply) {
+                outgoing.push(source, reply.as_slice());
+            } else {
+                registry.totals.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        Verdict::Admit(request) => {
+            let Some(shard) = registry.shards.get(shard_of(&request)) else {
+                registry.totals.dropped.fetch_add(1, Ordering::Relaxed);
+                return true;
+            };
+            let mut shard = shard.lock();
+            shard.handle_request(now, source, &request);
+            drain(&mut shard, outgoing);
+        }
+        Verdict::Reply => {
+            registry.totals.challenged.fetch_add(1, Ordering::Relaxed);
+            outgoing.push(source, reply.as_slice());
+        }
+        Verdict::Challenge(early) => {
+            registry.totals.challenged.fetch_add(1, Ordering::Relaxed);
+            let mut shard = registry.shards[shard_of_key(&early.lookup)].lock();
+            shard.hint(now, source, &early, &mut reply);
+            outgoing.push(source, reply.as_slice());
+            drain(&mut shard, outgoing);
+        }
+        Verdict::ReplyTo(remote) => {
+            outgoing.push(Route { remote, ..source }, reply.as_slice());
+        }
+        Verdict::AnswerFromElsewhere(probe) => alternates.answer(registry, source, &probe),
+        Verdict::Drop => return false,
+    }
+    true
+}
+
+/// Writes the answer to who wants to be forwarded; `false`: it is nobody whom the server knows.
+fn answer_relay_request(
+    registry: &Registry,
+    now: Instant,
+    source: Route,
+    request: &RelayRequest,
+    reply: &mut Writer<'_>,
+) -> bool {
+    let shard = registry.shards.get(usize::from(Shard::number_in(request.handle)));
+    let Some((session, us, other)) = shard.and_then(|shard| shard.lock().relay_parties(source, request))
+    else {
+        return false;
+    };
+    let connections = registry.tcp.as_ref().and_then(|tcp| Some((tcp, tcp.relay.as_ref()?)));
+    match (request.transport, &registry.relay, connections, other) {
+        (Transport::Udp, Some(relay), _, Some(other)) => {
+            relay.answer(now, request, session, [us, other], reply);
+        }
+        (Transport::Tcp, _, Some((tcp, relay)), Some(other)) => {
+            let granted = relay.lock().grant(now, session, us, other);
+            relay::write_answer(request, granted.map(|ticket| (tcp.port, ticket)), reply);
+        }
+        (Transport::Udp, Some(_), _, None) | (Transport::Tcp, _, Some(_), None) => {
+            relay::refuse(registry, request, RelayRefusal::UnknownPeer, reply);
+        }
+        _ => relay::refuse(registry, request, RelayRefusal::NotOffered, reply),
+    }
+    true
+}
+
+/// Takes what a shard wants sent.
+pub(super) fn drain(shard: &mut Shard, outgoing: &mut Outgoing) {
+    while let Some((destination, payload)) = shard.poll_transmit() {
+        outgoing.push(destination, payload);
+    }
+}
+
+fn shard_of_key(key: &LookupKey) -> usize {
+    usize::from(key.0[0]) % SHARDS
+}
+
+/// Which shard keeps the session: by its lookup key, or as the handle says that was given out for it.
+fn shard_of(request: &Request<'_>) -> usize {
+    match request {
+        Request::Register(register) => shard_of_key(&register.lookup),
+        Request::Plain(key) => shard_of_key(key),
+        Request::Presence(presence) => Shard::number_in(presence.handle).into(),
+        Request::Leave(leave) => Shard::number_in(leave.handle).into(),
+        Request::Relay(request) => Shard::number_in(request.handle).into(),
+    }
+}
