@@ -145,7 +145,8 @@ fn serve(arguments: &Arguments) -> Result<(), Error> {
     debug_assert_eq!(defaults.address.port(), DEFAULT_PORT);
     let server = Server::bind(&config)?;
     let handle = server.handle();
-    log::info!("listening on {} with {} workers", server.local_address()?, config.workers);
+    let also = if config.tcp.is_some() { ", over TCP, too" } else { "" };
+    log::info!("listening on {} with {} workers{also}", server.local_address()?, config.workers);
 
     let stopper = handle.clone();
     match Signals::new([SIGINT, SIGTERM]) {

@@ -114,6 +114,29 @@ fn two_connections_are_one_whoever_comes_first() {
 }
 
 #[test]
+fn much_that_is_said_before_the_other_side_comes_waits_for_it() {
+    let server = relay_with(unlimited(), TcpConfig::default());
+    let (_members, tickets) = tickets(&server);
+    let said = pattern(3 << 20, 5);
+    let mut early = show(server.address, &tickets[0], b"");
+    let mut writer = early.try_clone().unwrap();
+    let expected = said.clone();
+    let writing = thread::spawn(move || {
+        writer.write_all(&said).unwrap();
+        writer.shutdown(Shutdown::Write).unwrap();
+    });
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(server.counters().tcp.relay.forwarded_bytes, 0);
+    let mut late = show(server.address, &tickets[1], b"");
+    expect_bound(&mut late, &tickets[1]);
+    expect(&mut late, &expected);
+    assert_eq!(late.read(&mut [0; 1]).unwrap(), 0);
+    expect_bound(&mut early, &tickets[0]);
+    writing.join().unwrap();
+    assert_eq!(server.counters().tcp.slow, 0);
+}
+
+#[test]
 fn one_side_may_end_while_the_other_goes_on() {
     let server = relay_with(unlimited(), TcpConfig::default());
     let (_members, [mut one, mut other]) = forwarded(&server);
@@ -305,20 +328,21 @@ fn connections_are_forwarded_only_where_both_are_offered() {
 
 #[test]
 fn who_waits_in_vain_and_who_says_nothing_is_closed() {
-    let tcp = TcpConfig { relay_wait: Duration::from_millis(500), ..TcpConfig::default() };
-    let idle = Duration::from_millis(1500);
+    let tcp = TcpConfig { relay_wait: Duration::from_millis(1500), ..TcpConfig::default() };
+    let idle = Duration::from_secs(3);
     let server = relay_with(RelayConfig { idle, ..unlimited() }, tcp);
     let (_members, tickets) = tickets(&server);
     let mut alone = show(server.address, &tickets[0], b"hello?");
     assert!(is_closed(&mut alone));
     assert_eq!(server.counters().tcp.relay.alone, 1);
+    let (_members, tickets) = self::tickets(&server);
     let mut streams = tickets.map(|ticket| show(server.address, &ticket, b""));
     for (stream, ticket) in streams.iter_mut().zip(&tickets) {
         expect_bound(stream, ticket);
     }
     let [mut one, mut other] = streams;
     let started = Instant::now();
-    while started.elapsed() < idle * 2 {
+    while started.elapsed() < idle * 3 / 2 {
         one.write_all(b"tick").unwrap();
         expect(&mut other, b"tick");
         thread::sleep(Duration::from_millis(50));
@@ -333,7 +357,7 @@ fn who_waits_in_vain_and_who_says_nothing_is_closed() {
 
 #[test]
 fn pair_that_is_used_ends_with_its_lifetime() {
-    let lifetime = Duration::from_millis(1500);
+    let lifetime = Duration::from_secs(3);
     let server = relay_with(RelayConfig { lifetime, ..unlimited() }, TcpConfig::default());
     let started = Instant::now();
     let (_members, [mut one, mut other]) = forwarded(&server);
@@ -359,16 +383,16 @@ fn stop_ends_what_is_forwarded_and_what_waits() {
 
 #[test]
 fn waiting_is_no_silence() {
-    let short = Duration::from_millis(400);
+    let short = Duration::from_millis(1500);
     let tcp = TcpConfig { first_message: short, silence: short, ..TcpConfig::default() };
     let server = relay_with(unlimited(), tcp);
     let (_members, tickets) = tickets(&server);
     let mut first = show(server.address, &tickets[0], b"");
-    thread::sleep(short * 3);
+    thread::sleep(short * 3 / 2);
     let mut second = show(server.address, &tickets[1], b"there you are");
     expect_bound(&mut second, &tickets[1]);
     expect_bound(&mut first, &tickets[0]);
-    thread::sleep(short * 3);
+    thread::sleep(short * 3 / 2);
     expect(&mut first, b"there you are");
     first.write_all(b"here I am").unwrap();
     expect(&mut second, b"here I am");

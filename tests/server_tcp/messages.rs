@@ -1,7 +1,7 @@
 //! Rendezvous and NAT diagnosis over connections.
 
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 use holepunch::proto::wire::codec::Writer;
 use holepunch::proto::wire::relay::encode_relay_bind;
@@ -235,6 +235,26 @@ fn who_is_not_registered_is_told_so_and_may_stay() {
     eventually("both are dropped", || server.counters().dropped == 2);
     let Way::Stream(stream, _) = &mut stranger.way else { unreachable!() };
     ask(stream, 1).unwrap();
+}
+
+#[test]
+fn wildcard_takes_both_families_and_shows_each_as_it_is() {
+    let address = holepunch::server::parse_address(":0").unwrap();
+    let config =
+        ServerConfig { address, workers: 1, tcp: Some(TcpConfig::default()), ..ServerConfig::default() };
+    let server = Server::bind(&config).unwrap();
+    let (port, handle) = (server.local_address().unwrap().port(), server.handle());
+    let running = std::thread::spawn(move || server.run());
+    let mut own = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))];
+    let loopback = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+    own.extend(Some(loopback).filter(|_| address.is_ipv6() && TcpListener::bind("[::1]:0").is_ok()));
+    for at in own {
+        let mut stream = connect(at);
+        assert_eq!(ask(&mut stream, 1), Some(stream.local_addr().unwrap()));
+    }
+    handle.stop();
+    running.join().unwrap().unwrap();
+    assert_eq!(handle.counters().tcp.connections, 0);
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn server_without_descriptors_goes_on_serving_and_takes_connections_later() {
     let mut served = 0;
     for stream in &mut streams {
         stream.write_all(&frame(&probe(1))).unwrap();
-        if next_message(stream, &mut Vec::new(), Duration::from_millis(700)).is_none() {
+        if next_message(stream, &mut Vec::new(), Duration::from_secs(3)).is_none() {
             break;
         }
         served += 1;

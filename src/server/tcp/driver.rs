@@ -120,6 +120,9 @@ impl<'a> Driver<'a> {
             self.handle_timers(now);
             self.outgoing.send_datagrams(self.registry, self.socket);
         }
+        for id in self.connections.keys().copied().collect::<Vec<_>>() {
+            self.close(id, End::Reset);
+        }
         Ok(())
     }
 

@@ -223,3 +223,39 @@ impl TcpServer {
         Driver::new(self, registry, tcp, alternates, socket).run()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+
+    #[test]
+    fn what_is_posted_and_not_taken_is_bounded() {
+        const MESSAGE: [u8; 1022] = [7; 1022];
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let config = TcpConfig::default();
+        let (tcp, _server) =
+            TcpServer::new(&config, None, 1, listener, Vec::new(), Rng::new([1; 32])).unwrap();
+        let remote = |port: u16| SocketAddr::from(([192, 0, 2, 1], port));
+        let post = |port: u16| {
+            let mut frames = Frames::default();
+            frames.push(remote(port), &MESSAGE);
+            tcp.post(&mut frames);
+            assert_eq!((frames.len(), frames.bytes()), (0, 0), "they are taken away in any case");
+        };
+        // With its length each has 1024 bytes.
+        (1..=1024).for_each(post);
+        assert_eq!(tcp.counters().unsent, 0);
+        post(1025);
+        assert_eq!(tcp.counters().unsent, 1);
+        let mut taken = Frames::default();
+        tcp.take_posted(&mut taken);
+        assert_eq!((taken.len(), taken.bytes()), (1024, MAX_POSTED));
+        let framed = [&1022u16.to_be_bytes()[..], &MESSAGE].concat();
+        assert!(taken.iter().zip(1..).all(|(each, port)| each == (remote(port), &framed[..])));
+        post(1026);
+        assert_eq!((tcp.counters().unsent, tcp.posted.lock().len()), (1, 1));
+    }
+}
