@@ -76,6 +76,7 @@
 #define HP_NAT_REPORT_INIT { sizeof(hp_nat_report), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, { 0, 0, 0, { 0 } }, \
                              { 0, 0, 0, { 0 } }, { 0, 0, 0, { 0 } } }
 #define HP_RELAY_OPTIONS_INIT { sizeof(hp_relay_options), 8, 1000, 0, 1048576, 60000, 43200000 }
+#define HP_TCP_OPTIONS_INIT { sizeof(hp_tcp_options), 4096, 256, 0 }
 #define HP_SESSION_OPTIONS_INIT { sizeof(hp_session_options), 0, NULL, NULL, 0, 4194304, 2097152 }
 #define HP_SESSION_EVENT_INIT { sizeof(hp_session_event), 0, { { 0 } }, 0, 0, { 0, 0, 0, { 0 } }, 0, 0, 0, { 0 }, NULL, 0, NULL, 0 }
 #define HP_SESSION_PEER_INIT { sizeof(hp_session_peer), 0, { { 0 } }, 0, 0, { 0, 0, 0, { 0 } }, 0, 0, { 0 } }
@@ -86,7 +87,7 @@
 #define HP_CONN_INFO_INIT { sizeof(hp_conn_info), 0, { 0, 0, 0, { 0 } }, { 0, 0, 0, { 0 } }, 0, 0, 0, 0 }
 #define HP_COUNTERS_INIT { sizeof(hp_counters), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define HP_SERVER_COUNTERS_INIT { sizeof(hp_server_counters), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-                                  0, 0, 0, 0, 0, 0, 0 }
+                                  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* A socket: a file descriptor. */
 typedef intptr_t hp_socket_t;
@@ -747,7 +748,7 @@ typedef struct hp_server_counters {
     uint64_t received;
     /* Datagrams sent. */
     uint64_t sent;
-    /* Received datagrams that were nothing the server answers. */
+    /* Received datagrams that were nothing the server answers, and messages over TCP that name no registration of their sender's. */
     uint64_t dropped;
     /* Registrations that had to show a cookie first. */
     uint64_t challenged;
@@ -781,6 +782,40 @@ typedef struct hp_server_counters {
     uint64_t relay_over_limit;
     /* Other datagrams at the relay's ports that were not forwarded: nobody's, or for one who has not come yet. */
     uint64_t relay_dropped;
+    /* Connections over TCP now. */
+    uint64_t tcp_connections;
+    /* Connections that were taken, those that have ended included. */
+    uint64_t tcp_accepted;
+    /* Connections that were closed at once, because there were as many as there may be, in all or from that address. */
+    uint64_t tcp_over_limit;
+    /* How often the system had no room for another connection; it waits until there is some. */
+    uint64_t tcp_accept_failed;
+    /* Connections that were closed because what came was no message in a frame, or none that the server understands. */
+    uint64_t tcp_malformed;
+    /* Connections that were closed because nothing came for too long. */
+    uint64_t tcp_silent;
+    /* Connections that were closed because more than 64 KiB waited for them to be read. */
+    uint64_t tcp_slow;
+    /* Messages received over connections. */
+    uint64_t tcp_received;
+    /* Messages sent over connections. */
+    uint64_t tcp_sent;
+    /* Messages that were not sent: their receiver's connection was gone, or too many waited. */
+    uint64_t tcp_unsent;
+    /* Pairs of clients whose connections the server forwards now. */
+    uint64_t tcp_relay_pairs;
+    /* Such pairs that were granted, those that have ended included. */
+    uint64_t tcp_relay_granted;
+    /* Requests for that that were refused for a limit; others are in relay_refused. */
+    uint64_t tcp_relay_refused;
+    /* How often both connections of a pair had come. */
+    uint64_t tcp_relay_joined;
+    /* Bytes that were taken from them to be forwarded. */
+    uint64_t tcp_relay_bytes;
+    /* Connections that showed a ticket of nobody's, or of a pair whose both connections are there. */
+    uint64_t tcp_relay_unknown;
+    /* Connections that waited in vain for the other one. */
+    uint64_t tcp_relay_alone;
 } hp_server_counters;
 
 /* What a server that forwards allows. HP_RELAY_OPTIONS_INIT sets struct_size and the defaults. */
@@ -789,7 +824,7 @@ typedef struct hp_relay_options {
     uint32_t struct_size;
     /* Ports, from the tenth after the server's own, 1 to 64; one client can have so many pairs. 8. */
     uint32_t ports;
-    /* Most pairs at a time, at least 1. 1000. */
+    /* Most pairs at a time, of datagrams and of TCP connections each, at least 1. 1000. */
     uint32_t max_pairs;
     /* 0. */
     uint32_t reserved;
@@ -800,6 +835,18 @@ typedef struct hp_relay_options {
     /* After so long every pair ends, in milliseconds, at least 1. 43200000. */
     uint64_t lifetime_ms;
 } hp_relay_options;
+
+/* What a server that takes connections over TCP allows. HP_TCP_OPTIONS_INIT sets struct_size and the defaults. */
+typedef struct hp_tcp_options {
+    /* sizeof(hp_tcp_options), set by the caller. */
+    uint32_t struct_size;
+    /* Most connections at a time, 1 to 65536; each takes a descriptor, and a forwarded pair takes two. 4096. */
+    uint32_t max_connections;
+    /* The same from one IPv4 address, or one IPv6 network of 64 bits, 1 to 65536. 256. */
+    uint32_t max_connections_per_address;
+    /* 0. */
+    uint32_t reserved;
+} hp_tcp_options;
 
 #ifdef __cplusplus
 extern "C" {
@@ -1608,6 +1655,16 @@ hp_status hp_server_set_other_address(struct hp_server *server,
  * Any thread. Since 0.1.
  */
 hp_status hp_server_set_relay(struct hp_server *server, const struct hp_relay_options *options);
+
+/*
+ * Has the server take connections over TCP from native clients, too, at the same address and on the same port numbers, and forward
+ * between connections if it forwards at all; NULL, as at first: it does not. Where the server's own port is taken over TCP, binding
+ * it fails: HP_STATUS_SOCKET.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY (it is bound already), HP_STATUS_PANIC.
+ * Any thread. Since 0.1.
+ */
+hp_status hp_server_set_tcp(struct hp_server *server,
+                            const struct hp_tcp_options *options);
 
 #ifdef __cplusplus
 }  /* extern "C" */

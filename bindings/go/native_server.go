@@ -9,6 +9,12 @@ static inline hp_relay_options hpgo_relay_defaults(void)
 	hp_relay_options options = HP_RELAY_OPTIONS_INIT;
 	return options;
 }
+
+static inline hp_tcp_options hpgo_tcp_defaults(void)
+{
+	hp_tcp_options options = HP_TCP_OPTIONS_INIT;
+	return options;
+}
 */
 import "C"
 
@@ -73,6 +79,9 @@ func newNativeServer(config ServerConfig) (nativeServer, error) {
 	}
 	if err == nil && config.Relay != nil {
 		err = n.setRelay(op, *config.Relay)
+	}
+	if err == nil && config.TCP != nil {
+		err = n.setTCP(op, *config.TCP)
 	}
 	if err == nil {
 		err = failure("listen", C.hp_server_bind(n.p, detail), detail)
@@ -144,6 +153,20 @@ func (n nativeServer) setRelay(op string, options RelayOptions) error {
 	return nil
 }
 
+func (n nativeServer) setTCP(op string, options TCPOptions) error {
+	native := C.hpgo_tcp_defaults()
+	if options.MaxConnections != 0 {
+		native.max_connections = outOf32(int64(options.MaxConnections))
+	}
+	if options.MaxConnectionsPerAddr != 0 {
+		native.max_connections_per_address = outOf32(int64(options.MaxConnectionsPerAddr))
+	}
+	if C.hp_server_set_tcp(n.p, &native) != C.HP_STATUS_OK {
+		return invalid(op, "the numbers of TCP connections must be 1 to 65536")
+	}
+	return nil
+}
+
 func (n nativeServer) free() { C.hp_server_free(n.p) }
 func (n nativeServer) stop() { C.hp_server_stop(n.p) }
 
@@ -194,6 +217,24 @@ func (n nativeServer) counters() ServerCounters {
 		RelayForwardedBytes: uint64(native.relay_forwarded_bytes),
 		RelayOverLimit:      uint64(native.relay_over_limit),
 		RelayDropped:        uint64(native.relay_dropped),
+
+		TCPConnections:  uint64(native.tcp_connections),
+		TCPAccepted:     uint64(native.tcp_accepted),
+		TCPOverLimit:    uint64(native.tcp_over_limit),
+		TCPAcceptFailed: uint64(native.tcp_accept_failed),
+		TCPMalformed:    uint64(native.tcp_malformed),
+		TCPSilent:       uint64(native.tcp_silent),
+		TCPSlow:         uint64(native.tcp_slow),
+		TCPReceived:     uint64(native.tcp_received),
+		TCPSent:         uint64(native.tcp_sent),
+		TCPUnsent:       uint64(native.tcp_unsent),
+		TCPRelayPairs:   uint64(native.tcp_relay_pairs),
+		TCPRelayGranted: uint64(native.tcp_relay_granted),
+		TCPRelayRefused: uint64(native.tcp_relay_refused),
+		TCPRelayJoined:  uint64(native.tcp_relay_joined),
+		TCPRelayBytes:   uint64(native.tcp_relay_bytes),
+		TCPRelayUnknown: uint64(native.tcp_relay_unknown),
+		TCPRelayAlone:   uint64(native.tcp_relay_alone),
 	}
 }
 

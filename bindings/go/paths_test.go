@@ -3,6 +3,7 @@ package holepunch_test
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -243,6 +244,9 @@ func TestServersPathsAreCheckedAtTheirEdges(t *testing.T) {
 	relay := func(options holepunch.RelayOptions) holepunch.ServerConfig {
 		return holepunch.ServerConfig{Relay: &options}
 	}
+	tcp := func(options holepunch.TCPOptions) holepunch.ServerConfig {
+		return holepunch.ServerConfig{TCP: &options}
+	}
 	for name, config := range map[string]holepunch.ServerConfig{
 		"no alternate ports":   {AlternatePorts: -1},
 		"most alternate ports": {AlternatePorts: 4},
@@ -251,6 +255,9 @@ func TestServersPathsAreCheckedAtTheirEdges(t *testing.T) {
 		"least of a relay":     relay(holepunch.RelayOptions{Ports: 1, MaxPairs: 1, BytesPerSecond: 2048, Idle: 1, Lifetime: 1}),
 		"most of a relay":      relay(holepunch.RelayOptions{Ports: 64, MaxPairs: 1 << 30, BytesPerSecond: 1<<63 - 1, Idle: 1<<63 - 1, Lifetime: 1<<63 - 1}),
 		"no limit of a relay":  relay(holepunch.RelayOptions{BytesPerSecond: -1}),
+		"usual connections":    tcp(holepunch.TCPOptions{}),
+		"least connections":    tcp(holepunch.TCPOptions{MaxConnections: 1, MaxConnectionsPerAddr: 1}),
+		"most connections":     tcp(holepunch.TCPOptions{MaxConnections: 65536, MaxConnectionsPerAddr: 65536}),
 	} {
 		config.Addr = "127.0.0.1:0"
 		server, err := holepunch.NewServer(config)
@@ -279,6 +286,11 @@ func TestServersPathsAreCheckedAtTheirEdges(t *testing.T) {
 		"2047 bytes a second":    relay(holepunch.RelayOptions{BytesPerSecond: 2047}),
 		"negative idle":          relay(holepunch.RelayOptions{Idle: -1}),
 		"negative lifetime":      relay(holepunch.RelayOptions{Lifetime: -1}),
+		"negative connections":   tcp(holepunch.TCPOptions{MaxConnections: -1}),
+		"65537 connections":      tcp(holepunch.TCPOptions{MaxConnections: 65537}),
+		"2^32+1 connections":     tcp(holepunch.TCPOptions{MaxConnections: 1<<32 + 1}),
+		"negative of an address": tcp(holepunch.TCPOptions{MaxConnectionsPerAddr: -1}),
+		"65537 of an address":    tcp(holepunch.TCPOptions{MaxConnectionsPerAddr: 65537}),
 	} {
 		config.Addr = "127.0.0.1:0"
 		server, err := holepunch.NewServer(config)
@@ -314,6 +326,43 @@ func TestRelayDefaultsAreDocumented(t *testing.T) {
 	const initializer = "#define HP_RELAY_OPTIONS_INIT { sizeof(hp_relay_options), 8, 1000, 0, 1048576, 60000, 43200000 }\n"
 	if !strings.Contains(string(readFile(t, "holepunch.h")), initializer) {
 		t.Error("the defaults have changed: say so at RelayOptions")
+	}
+}
+
+// The same of TCPOptions' zero value.
+func TestTCPDefaultsAreDocumented(t *testing.T) {
+	const initializer = "#define HP_TCP_OPTIONS_INIT { sizeof(hp_tcp_options), 4096, 256, 0 }\n"
+	if !strings.Contains(string(readFile(t, "holepunch.h")), initializer) {
+		t.Error("the defaults have changed: say so at TCPOptions")
+	}
+}
+
+// A server that takes one connection at a time takes one, and counts the others.
+func TestTCPOptionsAreKept(t *testing.T) {
+	server := startServer(t, holepunch.ServerConfig{TCP: &holepunch.TCPOptions{MaxConnections: 1}})
+	first, err := net.Dial("tcp", server.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	deadline := time.Now().Add(10 * time.Second)
+	for server.Counters().TCPConnections != 1 {
+		if time.Now().After(deadline) {
+			t.Fatalf("not taken: %+v", server.Counters())
+		}
+		time.Sleep(time.Millisecond)
+	}
+	second, err := net.Dial("tcp", server.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	second.SetReadDeadline(deadline)
+	if _, err := second.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the second one was not closed: %v", err)
+	}
+	if counters := server.Counters(); counters.TCPAccepted != 1 || counters.TCPOverLimit != 1 {
+		t.Errorf("%+v", counters)
 	}
 }
 

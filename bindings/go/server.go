@@ -43,6 +43,21 @@ type ServerConfig struct {
 	// Relay has the server forward between native clients that find no direct
 	// way; nil, as by default: it does not. &RelayOptions{} is fine.
 	Relay *RelayOptions
+	// TCP has the server take connections over TCP, too, at the same address
+	// and on the same port numbers, and forward between connections if it
+	// forwards at all; nil, as by default: it does not. &TCPOptions{} is fine.
+	TCP *TCPOptions
+}
+
+// TCPOptions say what a server that takes connections over TCP allows. The
+// zero value is fine.
+type TCPOptions struct {
+	// MaxConnections is how many connections there are at a time at most, 1 to
+	// 65536; a forwarded pair takes two. 0 is 4096.
+	MaxConnections int
+	// MaxConnectionsPerAddr is the same of one IPv4 address, or one IPv6
+	// network of 64 bits. 0 is 256.
+	MaxConnectionsPerAddr int
 }
 
 // RelayOptions say what a server that forwards allows. The zero value is fine.
@@ -50,7 +65,8 @@ type RelayOptions struct {
 	// Ports is on how many ports, 1 to 64, the server forwards: those from the
 	// tenth after its own. One client can have so many pairs. 0 is 8.
 	Ports int
-	// MaxPairs is how many pairs there are at a time at most; 0 is 1000.
+	// MaxPairs is how many pairs there are at a time at most, of datagrams and
+	// of TCP connections each; 0 is 1000.
 	MaxPairs int
 	// BytesPerSecond is the payload of one pair, both ways together, at least
 	// 2048; 0 is 1048576, negative is no limit.
@@ -106,6 +122,51 @@ type ServerCounters struct {
 	// RelayDropped counts other datagrams at the relay's ports that were not
 	// forwarded: nobody's, or for one who has not come yet.
 	RelayDropped uint64
+	// TCPConnections is how many connections there are over TCP now.
+	TCPConnections uint64
+	// TCPAccepted counts connections that were taken, those that have ended
+	// included.
+	TCPAccepted uint64
+	// TCPOverLimit counts connections that were closed at once, because there
+	// were as many as there may be, in all or from that address.
+	TCPOverLimit uint64
+	// TCPAcceptFailed counts how often the system had no room for another
+	// connection; it waits until there is some.
+	TCPAcceptFailed uint64
+	// TCPMalformed counts connections that were closed because what came was
+	// no message in a frame, or none that the server understands.
+	TCPMalformed uint64
+	// TCPSilent counts connections that were closed because nothing came for
+	// too long.
+	TCPSilent uint64
+	// TCPSlow counts connections that were closed because more than 64 KiB
+	// waited for them to be read.
+	TCPSlow uint64
+	// TCPReceived counts messages received over connections.
+	TCPReceived uint64
+	// TCPSent counts messages sent over connections.
+	TCPSent uint64
+	// TCPUnsent counts messages that were not sent: their receiver's
+	// connection was gone, or too many waited.
+	TCPUnsent uint64
+	// TCPRelayPairs is how many pairs of clients there are whose connections
+	// the server forwards now.
+	TCPRelayPairs uint64
+	// TCPRelayGranted counts such pairs that were granted, those that have
+	// ended included.
+	TCPRelayGranted uint64
+	// TCPRelayRefused counts requests for that that were refused for a limit;
+	// others are in RelayRefused.
+	TCPRelayRefused uint64
+	// TCPRelayJoined counts how often both connections of a pair had come.
+	TCPRelayJoined uint64
+	// TCPRelayBytes counts bytes that were taken from them to be forwarded.
+	TCPRelayBytes uint64
+	// TCPRelayUnknown counts connections that showed a ticket of nobody's, or
+	// of a pair whose both connections are there.
+	TCPRelayUnknown uint64
+	// TCPRelayAlone counts connections that waited in vain for the other one.
+	TCPRelayAlone uint64
 }
 
 // A Server is a rendezvous server within this process, the same that the

@@ -77,7 +77,7 @@ pub struct hp_server_counters {
     pub received: u64,
     /// Datagrams sent.
     pub sent: u64,
-    /// Received datagrams that were nothing the server answers.
+    /// Received datagrams that were nothing the server answers, and messages over TCP that name no registration of their sender's.
     pub dropped: u64,
     /// Registrations that had to show a cookie first.
     pub challenged: u64,
@@ -111,6 +111,40 @@ pub struct hp_server_counters {
     pub relay_over_limit: u64,
     /// Other datagrams at the relay's ports that were not forwarded: nobody's, or for one who has not come yet.
     pub relay_dropped: u64,
+    /// Connections over TCP now.
+    pub tcp_connections: u64,
+    /// Connections that were taken, those that have ended included.
+    pub tcp_accepted: u64,
+    /// Connections that were closed at once, because there were as many as there may be, in all or from that address.
+    pub tcp_over_limit: u64,
+    /// How often the system had no room for another connection; it waits until there is some.
+    pub tcp_accept_failed: u64,
+    /// Connections that were closed because what came was no message in a frame, or none that the server understands.
+    pub tcp_malformed: u64,
+    /// Connections that were closed because nothing came for too long.
+    pub tcp_silent: u64,
+    /// Connections that were closed because more than 64 KiB waited for them to be read.
+    pub tcp_slow: u64,
+    /// Messages received over connections.
+    pub tcp_received: u64,
+    /// Messages sent over connections.
+    pub tcp_sent: u64,
+    /// Messages that were not sent: their receiver's connection was gone, or too many waited.
+    pub tcp_unsent: u64,
+    /// Pairs of clients whose connections the server forwards now.
+    pub tcp_relay_pairs: u64,
+    /// Such pairs that were granted, those that have ended included.
+    pub tcp_relay_granted: u64,
+    /// Requests for that that were refused for a limit; others are in relay_refused.
+    pub tcp_relay_refused: u64,
+    /// How often both connections of a pair had come.
+    pub tcp_relay_joined: u64,
+    /// Bytes that were taken from them to be forwarded.
+    pub tcp_relay_bytes: u64,
+    /// Connections that showed a ticket of nobody's, or of a pair whose both connections are there.
+    pub tcp_relay_unknown: u64,
+    /// Connections that waited in vain for the other one.
+    pub tcp_relay_alone: u64,
 }
 
 /// Runs `body` on a server.
@@ -400,6 +434,23 @@ pub unsafe extern "C" fn hp_server_get_counters(
                 relay_forwarded_bytes: counted.relay.forwarded_bytes,
                 relay_over_limit: counted.relay.over_limit,
                 relay_dropped: counted.relay.dropped,
+                tcp_connections: counted.tcp.connections,
+                tcp_accepted: counted.tcp.accepted,
+                tcp_over_limit: counted.tcp.over_limit,
+                tcp_accept_failed: counted.tcp.accept_failed,
+                tcp_malformed: counted.tcp.malformed,
+                tcp_silent: counted.tcp.silent,
+                tcp_slow: counted.tcp.slow,
+                tcp_received: counted.tcp.received,
+                tcp_sent: counted.tcp.sent,
+                tcp_unsent: counted.tcp.unsent,
+                tcp_relay_pairs: counted.tcp.relay.pairs,
+                tcp_relay_granted: counted.tcp.relay.granted,
+                tcp_relay_refused: counted.tcp.relay.refused,
+                tcp_relay_joined: counted.tcp.relay.joined,
+                tcp_relay_bytes: counted.tcp.relay.forwarded_bytes,
+                tcp_relay_unknown: counted.tcp.relay.unknown,
+                tcp_relay_alone: counted.tcp.relay.alone,
             };
             write_sized(&value, out, size);
             Ok(())

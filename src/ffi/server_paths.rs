@@ -7,7 +7,7 @@ use super::guard::is_struct_size_of;
 use super::server::{hp_server, with_state};
 use super::status::hp_status::{self, *};
 use crate::ServerConfig;
-use crate::server::RelayConfig;
+use crate::server::{RelayConfig, TcpConfig};
 
 /// What a server that forwards allows. HP_RELAY_OPTIONS_INIT sets struct_size and the defaults.
 #[repr(C)]
@@ -17,7 +17,7 @@ pub struct hp_relay_options {
     pub struct_size: u32,
     /// Ports, from the tenth after the server's own, 1 to 64; one client can have so many pairs. 8.
     pub ports: u32,
-    /// Most pairs at a time, at least 1. 1000.
+    /// Most pairs at a time, of datagrams and of TCP connections each, at least 1. 1000.
     pub max_pairs: u32,
     /// 0.
     pub reserved: u32,
@@ -27,6 +27,20 @@ pub struct hp_relay_options {
     pub idle_ms: u64,
     /// After so long every pair ends, in milliseconds, at least 1. 43200000.
     pub lifetime_ms: u64,
+}
+
+/// What a server that takes connections over TCP allows. HP_TCP_OPTIONS_INIT sets struct_size and the defaults.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct hp_tcp_options {
+    /// sizeof(hp_tcp_options), set by the caller.
+    pub struct_size: u32,
+    /// Most connections at a time, 1 to 65536; each takes a descriptor, and a forwarded pair takes two. 4096.
+    pub max_connections: u32,
+    /// The same from one IPv4 address, or one IPv6 network of 64 bits, 1 to 65536. 256.
+    pub max_connections_per_address: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 /// Sets on how many of the ports after its own, 0 to 4, the server tells native clients which source it sees, so that they
@@ -103,6 +117,38 @@ pub unsafe extern "C" fn hp_server_set_relay(
             };
             let config = state.unbound_config()?;
             *config = ServerConfig { relay, ..config.clone() }.checked()?;
+            Ok(())
+        })
+    }
+}
+
+/// Has the server take connections over TCP from native clients, too, at the same address and on the same port numbers, and forward
+/// between connections if it forwards at all; NULL, as at first: it does not. Where the server's own port is taken over TCP, binding
+/// it fails: HP_STATUS_SOCKET.
+/// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY (it is bound already), HP_STATUS_PANIC.
+/// Any thread. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hp_server_set_tcp(
+    server: *mut hp_server,
+    options: *const hp_tcp_options,
+) -> hp_status {
+    // SAFETY: the caller promises that the server is NULL or live, and that the options are NULL or as large as they say.
+    unsafe {
+        with_state(server, |state| {
+            let tcp = match options.as_ref() {
+                None => None,
+                Some(options) if !is_struct_size_of::<hp_tcp_options>(options.struct_size) => {
+                    return Err(HP_STATUS_INVALID_ARGUMENT.into());
+                }
+                Some(options) if options.reserved != 0 => return Err(HP_STATUS_INVALID_ARGUMENT.into()),
+                Some(options) => Some(TcpConfig {
+                    max_connections: options.max_connections as usize,
+                    max_connections_per_address: options.max_connections_per_address as usize,
+                    ..TcpConfig::default()
+                }),
+            };
+            let config = state.unbound_config()?;
+            *config = ServerConfig { tcp, ..config.clone() }.checked()?;
             Ok(())
         })
     }

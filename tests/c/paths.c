@@ -39,17 +39,20 @@ static void initialisers(void)
 {
     hp_attempt attempt = HP_ATTEMPT_INIT;
     hp_relay_options relay = HP_RELAY_OPTIONS_INIT;
+    hp_tcp_options tcp = HP_TCP_OPTIONS_INIT;
     hp_peer peer = HP_PEER_INIT;
     hp_server_counters counters = HP_SERVER_COUNTERS_INIT;
     CHECK(sizeof peer == 56 && peer.struct_size == 56);
     CHECK(all_bytes((char *)&peer + 4, sizeof peer - 4, 0));
-    CHECK(sizeof counters == 160 && counters.struct_size == 160);
+    CHECK(sizeof counters == 296 && counters.struct_size == 296);
     CHECK(all_bytes((char *)&counters + 4, sizeof counters - 4, 0));
     CHECK(sizeof attempt == 40 && attempt.struct_size == 40);
     CHECK(all_bytes((char *)&attempt + 4, sizeof attempt - 4, 0));
     CHECK(sizeof relay == 40 && relay.struct_size == 40 && relay.reserved == 0);
     CHECK(relay.ports == 8 && relay.max_pairs == 1000 && relay.bytes_per_second == 1048576);
     CHECK(relay.idle_ms == 60000 && relay.lifetime_ms == 43200000);
+    CHECK(sizeof tcp == 16 && tcp.struct_size == 16 && tcp.reserved == 0);
+    CHECK(tcp.max_connections == 4096 && tcp.max_connections_per_address == 256);
 }
 
 static hp_status get_attempt(const hp_client *client, uint32_t index, uint32_t number, struct attempt_room *room,
@@ -194,6 +197,42 @@ static void relay_options(hp_server *server)
     CHECK_STATUS(HP_STATUS_OK, hp_server_set_relay(server, NULL));
 }
 
+static void tcp_member(hp_server *server, size_t offset, uint32_t value, hp_status expected)
+{
+    hp_tcp_options options = HP_TCP_OPTIONS_INIT;
+    memcpy((char *)&options + offset, &value, sizeof value);
+    CHECK_STATUS(expected, hp_server_set_tcp(server, &options));
+}
+
+#define TCP_MEMBER(member, value, expected) \
+    tcp_member(server, offsetof(hp_tcp_options, member), (value), HP_STATUS_##expected)
+
+static void tcp_options(hp_server *server)
+{
+    static const uint32_t bad_sizes[] = BAD_SIZES(hp_tcp_options), bad_limits[] = { 0, 65537, UINT32_MAX };
+    struct {
+        hp_tcp_options now;
+        unsigned char later[LATER];
+    } room;
+    for (size_t i = 0; i < COUNT(bad_sizes); i++)
+        TCP_MEMBER(struct_size, bad_sizes[i], INVALID_ARGUMENT);
+    memset(&room, CANARY, sizeof room);
+    room.now = (hp_tcp_options)HP_TCP_OPTIONS_INIT;
+    room.now.struct_size += LATER;
+    CHECK_STATUS(HP_STATUS_OK, hp_server_set_tcp(server, &room.now));
+    for (size_t i = 0; i < COUNT(bad_limits); i++) {
+        TCP_MEMBER(max_connections, bad_limits[i], INVALID_ARGUMENT);
+        TCP_MEMBER(max_connections_per_address, bad_limits[i], INVALID_ARGUMENT);
+    }
+    TCP_MEMBER(max_connections, 1, OK);
+    TCP_MEMBER(max_connections, 65536, OK);
+    TCP_MEMBER(max_connections_per_address, 1, OK);
+    TCP_MEMBER(max_connections_per_address, 65536, OK);
+    TCP_MEMBER(reserved, 1, INVALID_ARGUMENT);
+    TCP_MEMBER(reserved, UINT32_MAX, INVALID_ARGUMENT);
+    CHECK_STATUS(HP_STATUS_OK, hp_server_set_tcp(server, NULL));
+}
+
 /* How many descriptors a server has when it is bound. */
 static int descriptors_of(hp_server *server)
 {
@@ -208,11 +247,14 @@ static int descriptors_of(hp_server *server)
 static void paths_are_settled(hp_server *server)
 {
     hp_relay_options options = HP_RELAY_OPTIONS_INIT;
+    hp_tcp_options tcp = HP_TCP_OPTIONS_INIT;
     CHECK_STATUS(HP_STATUS_BUSY, hp_server_set_alternate_ports(server, 1));
     CHECK_STATUS(HP_STATUS_BUSY, hp_server_set_other_address(server, "127.0.0.2"));
     CHECK_STATUS(HP_STATUS_BUSY, hp_server_set_other_address(server, NULL));
     CHECK_STATUS(HP_STATUS_BUSY, hp_server_set_relay(server, &options));
     CHECK_STATUS(HP_STATUS_BUSY, hp_server_set_relay(server, NULL));
+    CHECK_STATUS(HP_STATUS_BUSY, hp_server_set_tcp(server, &tcp));
+    CHECK_STATUS(HP_STATUS_BUSY, hp_server_set_tcp(server, NULL));
 }
 
 static void careless_servers(void)
@@ -224,7 +266,10 @@ static void careless_servers(void)
                                                  "127.0.0.1", "::ffff:127.0.0.2", "255.255.255.255", "::1" };
     static const char *const good_addresses[] = { "192.0.2.1", "127.0.0.2", NULL, "127.0.0.2" };
     hp_relay_options options = HP_RELAY_OPTIONS_INIT;
+    hp_tcp_options tcp = HP_TCP_OPTIONS_INIT;
     hp_server *server = new_server("127.0.0.1:0");
+    CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_server_set_tcp(NULL, &tcp));
+    CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_server_set_tcp(NULL, NULL));
     CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_server_set_alternate_ports(NULL, 3));
     CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_server_set_other_address(NULL, "127.0.0.2"));
     CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_server_set_other_address(NULL, NULL));
@@ -239,6 +284,7 @@ static void careless_servers(void)
     for (size_t i = 0; i < COUNT(bad_addresses); i++)
         CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_server_set_other_address(server, bad_addresses[i]));
     relay_options(server);
+    tcp_options(server);
     /* A refused value leaves the one before: two workers; four ports and another one; two on the other address. */
     CHECK(descriptors_of(server) == 2 + 4 + 1 + 2);
 
@@ -249,6 +295,14 @@ static void careless_servers(void)
     options.ports = 65;
     CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_server_set_relay(server, &options));
     CHECK(descriptors_of(server) == 2 + 64);
+
+    server = new_server("127.0.0.1:0");
+    CHECK_STATUS(HP_STATUS_OK, hp_server_set_alternate_ports(server, 4));
+    CHECK_STATUS(HP_STATUS_OK, hp_server_set_tcp(server, &tcp));
+    tcp.max_connections = 65537;
+    CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_server_set_tcp(server, &tcp));
+    /* Two workers, four ports and another one; a listener at all but that one, and what waits for them and wakes that. */
+    CHECK(descriptors_of(server) == 2 + 4 + 1 + 1 + 4 + 2);
 }
 
 /* What is wrong with another address by itself, with the server's own, and with its ports. */

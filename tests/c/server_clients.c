@@ -76,6 +76,7 @@ static void registrations(void)
     CHECK(counters.relay_pairs == 0 && counters.relay_granted == 0 && counters.relay_refused == 0);
     CHECK(counters.relay_forwarded == 0 && counters.relay_forwarded_bytes == 0);
     CHECK(counters.relay_over_limit == 0 && counters.relay_dropped == 0);
+    CHECK(counters.tcp_connections == 0 && counters.tcp_accepted == 0 && counters.tcp_received == 0);
     for (int i = 0; i < 3; i++)
         close(fds[i]);
     end_service(&service);

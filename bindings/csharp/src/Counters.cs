@@ -90,6 +90,23 @@ namespace HolePunch
             RelayForwardedBytes = native.relay_forwarded_bytes;
             RelayOverLimit = native.relay_over_limit;
             RelayDropped = native.relay_dropped;
+            TcpConnections = native.tcp_connections;
+            TcpAccepted = native.tcp_accepted;
+            TcpOverLimit = native.tcp_over_limit;
+            TcpAcceptFailed = native.tcp_accept_failed;
+            TcpMalformed = native.tcp_malformed;
+            TcpSilent = native.tcp_silent;
+            TcpSlow = native.tcp_slow;
+            TcpReceived = native.tcp_received;
+            TcpSent = native.tcp_sent;
+            TcpUnsent = native.tcp_unsent;
+            TcpRelayPairs = native.tcp_relay_pairs;
+            TcpRelayGranted = native.tcp_relay_granted;
+            TcpRelayRefused = native.tcp_relay_refused;
+            TcpRelayJoined = native.tcp_relay_joined;
+            TcpRelayBytes = native.tcp_relay_bytes;
+            TcpRelayUnknown = native.tcp_relay_unknown;
+            TcpRelayAlone = native.tcp_relay_alone;
         }
 
         /// <summary>Datagrams received.</summary>
@@ -154,5 +171,60 @@ namespace HolePunch
         /// Other datagrams at the relay's ports that were not forwarded: nobody's, or for one who has not come yet.
         /// </summary>
         public ulong RelayDropped { get; }
+
+        /// <summary>Connections over TCP now.</summary>
+        public ulong TcpConnections { get; }
+
+        /// <summary>Connections that were taken, those that have ended included.</summary>
+        public ulong TcpAccepted { get; }
+
+        /// <summary>
+        /// Connections that were closed at once, because there were as many as there may be, in all or from that address.
+        /// </summary>
+        public ulong TcpOverLimit { get; }
+
+        /// <summary>How often the system had no room for another connection; it waits until there is some.</summary>
+        public ulong TcpAcceptFailed { get; }
+
+        /// <summary>
+        /// Connections that were closed because what came was no message in a frame, or none that the server understands.
+        /// </summary>
+        public ulong TcpMalformed { get; }
+
+        /// <summary>Connections that were closed because nothing came for too long.</summary>
+        public ulong TcpSilent { get; }
+
+        /// <summary>Connections that were closed because more than 64 KiB waited for them to be read.</summary>
+        public ulong TcpSlow { get; }
+
+        /// <summary>Messages received over connections.</summary>
+        public ulong TcpReceived { get; }
+
+        /// <summary>Messages sent over connections.</summary>
+        public ulong TcpSent { get; }
+
+        /// <summary>Messages that were not sent: their receiver's connection was gone, or too many waited.</summary>
+        public ulong TcpUnsent { get; }
+
+        /// <summary>Pairs of clients whose connections the server forwards now.</summary>
+        public ulong TcpRelayPairs { get; }
+
+        /// <summary>Such pairs that were granted, those that have ended included.</summary>
+        public ulong TcpRelayGranted { get; }
+
+        /// <summary>Requests for that that were refused for a limit; others are in <see cref="RelayRefused"/>.</summary>
+        public ulong TcpRelayRefused { get; }
+
+        /// <summary>How often both connections of a pair had come.</summary>
+        public ulong TcpRelayJoined { get; }
+
+        /// <summary>Bytes that were taken from them to be forwarded.</summary>
+        public ulong TcpRelayBytes { get; }
+
+        /// <summary>Connections that showed a ticket of nobody's, or of a pair whose both connections are there.</summary>
+        public ulong TcpRelayUnknown { get; }
+
+        /// <summary>Connections that waited in vain for the other one.</summary>
+        public ulong TcpRelayAlone { get; }
     }
 }

@@ -89,6 +89,7 @@ namespace HolePunch
             if (options.OtherAddress != null)
                 SetOtherAddress(options.OtherAddress);
             options.Relay?.Apply(handle);
+            options.Tcp?.Apply(handle);
         }
 
         private unsafe void SetOtherAddress(IPAddress address)

@@ -47,5 +47,12 @@ namespace HolePunch
         /// does not forward. <c>new RelayOptions()</c> has it forward within the usual limits.
         /// </summary>
         public RelayOptions Relay { get; set; }
+
+        /// <summary>
+        /// What the server allows when it takes connections over TCP, too, at the same address and on the same port numbers, and
+        /// forwards between connections if it forwards at all; null, the default, if it does not. <c>new TcpOptions()</c> has it
+        /// take them within the usual limits.
+        /// </summary>
+        public TcpOptions Tcp { get; set; }
     }
 }

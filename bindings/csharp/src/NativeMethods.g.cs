@@ -1221,6 +1221,16 @@ namespace HolePunch.Native
         /// </summary>
         [DllImport(__DllName, EntryPoint = "hp_server_set_relay", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern hp_status hp_server_set_relay(ServerHandle server, hp_relay_options* options);
+
+        /// <summary>
+        /// Has the server take connections over TCP from native clients, too, at the same address and on the same port numbers, and forward
+        /// between connections if it forwards at all; NULL, as at first: it does not. Where the server's own port is taken over TCP, binding
+        /// it fails: HP_STATUS_SOCKET.
+        /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY (it is bound already), HP_STATUS_PANIC.
+        /// Any thread. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_server_set_tcp", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_server_set_tcp(ServerHandle server, hp_tcp_options* options);
     }
 
     /// <summary>
@@ -1822,7 +1832,7 @@ namespace HolePunch.Native
         /// </summary>
         public ulong sent;
         /// <summary>
-        /// Received datagrams that were nothing the server answers.
+        /// Received datagrams that were nothing the server answers, and messages over TCP that name no registration of their sender's.
         /// </summary>
         public ulong dropped;
         /// <summary>
@@ -1889,6 +1899,74 @@ namespace HolePunch.Native
         /// Other datagrams at the relay's ports that were not forwarded: nobody's, or for one who has not come yet.
         /// </summary>
         public ulong relay_dropped;
+        /// <summary>
+        /// Connections over TCP now.
+        /// </summary>
+        public ulong tcp_connections;
+        /// <summary>
+        /// Connections that were taken, those that have ended included.
+        /// </summary>
+        public ulong tcp_accepted;
+        /// <summary>
+        /// Connections that were closed at once, because there were as many as there may be, in all or from that address.
+        /// </summary>
+        public ulong tcp_over_limit;
+        /// <summary>
+        /// How often the system had no room for another connection; it waits until there is some.
+        /// </summary>
+        public ulong tcp_accept_failed;
+        /// <summary>
+        /// Connections that were closed because what came was no message in a frame, or none that the server understands.
+        /// </summary>
+        public ulong tcp_malformed;
+        /// <summary>
+        /// Connections that were closed because nothing came for too long.
+        /// </summary>
+        public ulong tcp_silent;
+        /// <summary>
+        /// Connections that were closed because more than 64 KiB waited for them to be read.
+        /// </summary>
+        public ulong tcp_slow;
+        /// <summary>
+        /// Messages received over connections.
+        /// </summary>
+        public ulong tcp_received;
+        /// <summary>
+        /// Messages sent over connections.
+        /// </summary>
+        public ulong tcp_sent;
+        /// <summary>
+        /// Messages that were not sent: their receiver's connection was gone, or too many waited.
+        /// </summary>
+        public ulong tcp_unsent;
+        /// <summary>
+        /// Pairs of clients whose connections the server forwards now.
+        /// </summary>
+        public ulong tcp_relay_pairs;
+        /// <summary>
+        /// Such pairs that were granted, those that have ended included.
+        /// </summary>
+        public ulong tcp_relay_granted;
+        /// <summary>
+        /// Requests for that that were refused for a limit; others are in relay_refused.
+        /// </summary>
+        public ulong tcp_relay_refused;
+        /// <summary>
+        /// How often both connections of a pair had come.
+        /// </summary>
+        public ulong tcp_relay_joined;
+        /// <summary>
+        /// Bytes that were taken from them to be forwarded.
+        /// </summary>
+        public ulong tcp_relay_bytes;
+        /// <summary>
+        /// Connections that showed a ticket of nobody's, or of a pair whose both connections are there.
+        /// </summary>
+        public ulong tcp_relay_unknown;
+        /// <summary>
+        /// Connections that waited in vain for the other one.
+        /// </summary>
+        public ulong tcp_relay_alone;
     }
 
     /// <summary>
@@ -1906,7 +1984,7 @@ namespace HolePunch.Native
         /// </summary>
         public uint ports;
         /// <summary>
-        /// Most pairs at a time, at least 1. 1000.
+        /// Most pairs at a time, of datagrams and of TCP connections each, at least 1. 1000.
         /// </summary>
         public uint max_pairs;
         /// <summary>
@@ -1925,6 +2003,30 @@ namespace HolePunch.Native
         /// After so long every pair ends, in milliseconds, at least 1. 43200000.
         /// </summary>
         public ulong lifetime_ms;
+    }
+
+    /// <summary>
+    /// What a server that takes connections over TCP allows. HP_TCP_OPTIONS_INIT sets struct_size and the defaults.
+    /// </summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal unsafe partial struct hp_tcp_options
+    {
+        /// <summary>
+        /// sizeof(hp_tcp_options), set by the caller.
+        /// </summary>
+        public uint struct_size;
+        /// <summary>
+        /// Most connections at a time, 1 to 65536; each takes a descriptor, and a forwarded pair takes two. 4096.
+        /// </summary>
+        public uint max_connections;
+        /// <summary>
+        /// The same from one IPv4 address, or one IPv6 network of 64 bits, 1 to 65536. 256.
+        /// </summary>
+        public uint max_connections_per_address;
+        /// <summary>
+        /// 0.
+        /// </summary>
+        public uint reserved;
     }
 
     /// <summary>

@@ -12,7 +12,7 @@ namespace HolePunch
         /// </summary>
         public int Ports { get; set; } = 8;
 
-        /// <summary>The most pairs at a time, at least 1, 1000 by default.</summary>
+        /// <summary>The most pairs at a time, of datagrams and of TCP connections each, at least 1, 1000 by default.</summary>
         public int MaxPairs { get; set; } = 1000;
 
         /// <summary>

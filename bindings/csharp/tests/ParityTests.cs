@@ -88,7 +88,7 @@ namespace HolePunch.Tests
             string[] names = Regex.Matches(Files.Read("include", "holepunch.h"), @"^typedef struct (hp_\w+) \{",
                 RegexOptions.Multiline).Cast<Match>().Select(match => match.Groups[1].Value).ToArray();
             Check.SameItems(new[] { "hp_addr", "hp_error", "hp_peer", "hp_counters", "hp_attempt", "hp_nat_report",
-                "hp_server_counters", "hp_relay_options", "hp_peer_id", "hp_session_event", "hp_session_peer",
+                "hp_server_counters", "hp_relay_options", "hp_tcp_options", "hp_peer_id", "hp_session_event", "hp_session_peer",
                 "hp_session_counters", "hp_session_options" }, names, "structs");
             foreach (string name in names)
             {
@@ -162,6 +162,20 @@ namespace HolePunch.Tests
             };
             CheckInC(expected.Select(each => new KeyValuePair<string, string>(
                 "((hp_relay_options)HP_RELAY_OPTIONS_INIT)." + each.Key, Number(each.Value))));
+        }
+
+        [Test]
+        private static void Connections_have_the_same_limits_in_C()
+        {
+            var options = new TcpOptions();
+            var expected = new Dictionary<string, object>
+            {
+                { "max_connections", options.MaxConnections },
+                { "max_connections_per_address", options.MaxConnectionsPerAddress },
+                { "reserved", 0 },
+            };
+            CheckInC(expected.Select(each => new KeyValuePair<string, string>(
+                "((hp_tcp_options)HP_TCP_OPTIONS_INIT)." + each.Key, Number(each.Value))));
         }
 
         [Test]

@@ -150,6 +150,12 @@ namespace HolePunch.Tests
                 Refused("Idle", new HolePunchServerOptions { Relay = new RelayOptions { Idle = time } });
                 Refused("Lifetime", new HolePunchServerOptions { Relay = new RelayOptions { Lifetime = time } });
             }
+            foreach (int connections in new[] { -1, 0, 65537 })
+            {
+                Refused("MaxConnections", new HolePunchServerOptions { Tcp = new TcpOptions { MaxConnections = connections } });
+                Refused("MaxConnectionsPerAddress",
+                    new HolePunchServerOptions { Tcp = new TcpOptions { MaxConnectionsPerAddress = connections } });
+            }
             foreach (string address in new[] { "nowhere:", "127.0.0.1:70000", "a\0b" })
             {
                 var error = Check.Throws<ArgumentException>(
@@ -178,6 +184,11 @@ namespace HolePunch.Tests
                     AlternatePorts = relay.Ports == 1 ? 0 : 4,
                     OtherAddress = relay.Ports == 1 ? null : IPAddress.Parse("127.0.0.2").MapToIPv6(),
                     Relay = relay,
+                    Tcp = new TcpOptions
+                    {
+                        MaxConnections = relay.Ports == 1 ? 1 : 65536,
+                        MaxConnectionsPerAddress = relay.Ports == 1 ? 1 : 65536,
+                    },
                 }))
                 using (Pair pair = service.Meet())
                     pair.Talk();
