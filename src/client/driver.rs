@@ -124,13 +124,14 @@ impl<'a> Run<'a> {
                 self.shared.waker.clear();
             }
             let (of_sockets, of_streams) = ready[1..].split_at(open().count());
+            // First, since what is read from the sockets may change what is waited for.
+            if let Some(streams) = &mut self.streams {
+                streams.handle_ready(connect, of_streams);
+            }
             let readable: Vec<_> =
                 open().zip(of_sockets).filter(|(_, ready)| **ready).map(|((at, _), _)| at).collect();
             for at in readable {
                 self.read(connect, at);
-            }
-            if let Some(streams) = &mut self.streams {
-                streams.handle_ready(connect, of_streams);
             }
             let now = Instant::now();
             if connect.poll_timeout().is_some_and(|due| due <= now) {

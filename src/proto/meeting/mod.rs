@@ -321,9 +321,10 @@ impl Meeting {
                 RendezvousEvent::Hinted { .. } => {}
                 RendezvousEvent::Left { peer, reason } => {
                     self.events.push_back(MeetingEvent::Gone(peer, reason));
-                    self.puncher.note_gone(now, peer);
                     self.relayed.remove(peer);
-                    self.forget_stream(peer);
+                    if !self.linger_over_tcp(peer) {
+                        self.puncher.note_gone(now, peer);
+                    }
                 }
                 RendezvousEvent::PlainListForged => self.puncher.forget_plain_list(),
                 RendezvousEvent::PlainList(list) => {

@@ -45,6 +45,8 @@ struct StreamPeer {
     begun: bool,
     /// When the server is to be asked to forward; `None` if it must not be, or has been.
     relay_at: Option<Instant>,
+    /// It has left. It may have done so because it has got its connection, of which we have not heard yet.
+    gone: bool,
 }
 
 /// TCP's part of a meeting.
@@ -125,7 +127,7 @@ impl Meeting {
         let relay_at = (self.paths != PathPolicy::DirectOnly).then(|| now + patience);
         let (id, server_rtt) = (told.peer, told.server_rtt);
         streams.peers.retain(|peer| peer.id != id);
-        streams.peers.push(StreamPeer { id, endpoints, server_rtt, begun: false, relay_at });
+        streams.peers.push(StreamPeer { id, endpoints, server_rtt, begun: false, relay_at, gone: false });
         if streams.own == Own::Untold {
             self.ask_over_tcp();
         }
@@ -222,6 +224,18 @@ impl Meeting {
             streams.established.push_back(established.id);
             self.puncher.note_stream(id, Ok(hole));
         }
+        self.forget_gone(now);
+    }
+
+    /// Forgets those who have left, once nothing of theirs is open any more.
+    fn forget_gone(&mut self, now: Instant) {
+        let Some(streams) = &mut self.streams else { return };
+        let gone: Vec<_> = streams.peers.iter().filter(|peer| peer.gone).map(|peer| peer.id).collect();
+        for id in gone {
+            if !self.linger_over_tcp(id) {
+                self.puncher.note_gone(now, id);
+            }
+        }
     }
 
     /// The server forwards between us and a peer.
@@ -229,6 +243,19 @@ impl Meeting {
         if let Some(streams) = &mut self.streams {
             streams.punch.add_forwarding(now, peer, forwarding);
         }
+    }
+
+    /// A peer has left. Whether there is something open that may still become its connection.
+    pub(super) fn linger_over_tcp(&mut self, id: PeerId) -> bool {
+        let Some(streams) = &mut self.streams else { return false };
+        let lingers = streams.punch.stop_dialling(id);
+        for peer in streams.peers.iter_mut().filter(|peer| peer.id == id) {
+            (peer.gone, peer.relay_at) = (true, None);
+        }
+        if !lingers {
+            self.forget_stream(id);
+        }
+        lingers
     }
 
     /// Nobody is there any more.

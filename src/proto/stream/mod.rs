@@ -161,6 +161,19 @@ impl StreamPunch {
         peer.targets.push(target);
     }
 
+    /// Begins no more attempts at a peer; what is open already may still come to something. Whether there is such.
+    pub fn stop_dialling(&mut self, id: PeerId) -> bool {
+        let Some(owner) = self.peers.iter().position(|peer| peer.id == id) else { return false };
+        self.peers[owner].targets.clear();
+        while let Some(at) = self.connections.iter().position(|connection| {
+            connection.owner == Some(owner) && matches!(connection.stage, Stage::Dialling)
+        }) {
+            self.close(at);
+        }
+        let open = self.peers[owner].progress.is_open();
+        open && self.connections.iter().any(|connection| connection.owner.is_none_or(|other| other == owner))
+    }
+
     /// Looks for a peer no longer.
     pub fn remove(&mut self, id: PeerId) {
         if let Some(at) = self.peers.iter().position(|peer| peer.id == id) {
