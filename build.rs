@@ -89,9 +89,12 @@ fn tidy_csharp(generated: &str) -> String {
         .replace("const System.UIntPtr ", "const int ")
         .replace("message[]", "message[NativeMethods.HP_ERROR_MESSAGE_LEN]")
         .replace("intptr_t", "System.IntPtr");
-    for (object, handle) in
-        [("client", "ClientHandle"), ("server", "ServerHandle"), ("session", "SessionHandle")]
-    {
+    for (object, handle) in [
+        ("client", "ClientHandle"),
+        ("server", "ServerHandle"),
+        ("session", "SessionHandle"),
+        ("conn", "ConnectionHandle"),
+    ] {
         text = text
             .replace(&format!("hp_{object}_free(hp_{object}* "), &format!("hp_{object}_free(System.IntPtr "))
             .replace(&format!("hp_{object}** "), "out System.IntPtr ")

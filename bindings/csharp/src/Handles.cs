@@ -54,6 +54,23 @@ namespace HolePunch.Native
         }
     }
 
+    /// <summary>Owns an hp_conn.</summary>
+    internal sealed class ConnectionHandle : SafeHandle
+    {
+        internal ConnectionHandle(IntPtr connection) : base(IntPtr.Zero, true)
+        {
+            SetHandle(connection);
+        }
+
+        public override bool IsInvalid => handle == IntPtr.Zero;
+
+        protected override bool ReleaseHandle()
+        {
+            NativeMethods.hp_conn_free(handle);
+            return true;
+        }
+    }
+
     /// <summary>The descriptor that is readable while a session has events, which is the session's to close.</summary>
     internal sealed class EventDescriptor : SafeHandle
     {

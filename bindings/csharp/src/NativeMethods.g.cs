@@ -959,7 +959,7 @@ namespace HolePunch.Native
         /// (it has no address of the local address' family), HP_STATUS_SOCKET, HP_STATUS_PANIC. Any thread. Since 0.1.
         /// </summary>
         [DllImport(__DllName, EntryPoint = "hp_conn_new", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
-        internal static extern hp_status hp_conn_new(hp_conn_options* options, hp_conn** @out, hp_error* error);
+        internal static extern hp_status hp_conn_new(hp_conn_options* options, out System.IntPtr @out, hp_error* error);
 
         /// <summary>
         /// Frees a connection: closes it, as hp_conn_close does, has calls that run in other threads return, and waits until they and the
@@ -967,14 +967,14 @@ namespace HolePunch.Native
         /// 0.1.
         /// </summary>
         [DllImport(__DllName, EntryPoint = "hp_conn_free", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
-        internal static extern void hp_conn_free(hp_conn* conn);
+        internal static extern void hp_conn_free(System.IntPtr conn);
 
         /// <summary>
         /// Ends it: attempts end, a connection is closed, and HP_CONN_ENDED comes, unless it has. NULL is a no-op. Any thread, any number of
         /// times. Since 0.1.
         /// </summary>
         [DllImport(__DllName, EntryPoint = "hp_conn_close", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
-        internal static extern void hp_conn_close(hp_conn* conn);
+        internal static extern void hp_conn_close(ConnectionHandle conn);
 
         /// <summary>
         /// Our own addresses, for peers in the same network: of each address family the one that leads elsewhere first.
@@ -984,7 +984,7 @@ namespace HolePunch.Native
         /// thread. Since 0.1.
         /// </summary>
         [DllImport(__DllName, EntryPoint = "hp_conn_local_addresses", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
-        internal static extern hp_status hp_conn_local_addresses(hp_conn* conn, hp_addr* addresses, System.UIntPtr capacity, System.UIntPtr* count);
+        internal static extern hp_status hp_conn_local_addresses(ConnectionHandle conn, hp_addr* addresses, System.UIntPtr capacity, System.UIntPtr* count);
 
         /// <summary>
         /// Our address as others see it, waited for timeout_ms milliseconds (negative: however long it takes, which is 3 s at most, and the
@@ -996,7 +996,7 @@ namespace HolePunch.Native
         /// HP_STATUS_CANCELLED (it is over), HP_STATUS_PANIC. Any thread. Since 0.1.
         /// </summary>
         [DllImport(__DllName, EntryPoint = "hp_conn_public_address", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
-        internal static extern hp_status hp_conn_public_address(hp_conn* conn, long timeout_ms, hp_addr* @out, hp_error* error);
+        internal static extern hp_status hp_conn_public_address(ConnectionHandle conn, long timeout_ms, hp_addr* @out, hp_error* error);
 
         /// <summary>
         /// Looks for the peer at these addresses, all at the same time, and lets it in if it comes to ours; with none, the latter only. Once.
@@ -1006,7 +1006,7 @@ namespace HolePunch.Native
         /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_ALREADY_ATTEMPTED, HP_STATUS_PANIC. Any thread. Since 0.1.
         /// </summary>
         [DllImport(__DllName, EntryPoint = "hp_conn_attempt", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
-        internal static extern hp_status hp_conn_attempt(hp_conn* conn, hp_addr* addresses, System.UIntPtr count, hp_error* error);
+        internal static extern hp_status hp_conn_attempt(ConnectionHandle conn, hp_addr* addresses, System.UIntPtr count, hp_error* error);
 
         /// <summary>
         /// The next event: at once, or within timeout_ms milliseconds (negative: however long it takes). Data that is not asked for makes the
@@ -1019,7 +1019,7 @@ namespace HolePunch.Native
         /// Since 0.1.
         /// </summary>
         [DllImport(__DllName, EntryPoint = "hp_conn_next_event", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
-        internal static extern hp_status hp_conn_next_event(hp_conn* conn, long timeout_ms, hp_conn_event* @event);
+        internal static extern hp_status hp_conn_next_event(ConnectionHandle conn, long timeout_ms, hp_conn_event* @event);
 
         /// <summary>
         /// A descriptor that poll(2) and the like find readable while hp_conn_next_event has something to say, and once it is over. Borrowed:
@@ -1027,7 +1027,7 @@ namespace HolePunch.Native
         /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_PANIC. Any thread. Since 0.1.
         /// </summary>
         [DllImport(__DllName, EntryPoint = "hp_conn_event_fd", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
-        internal static extern hp_status hp_conn_event_fd(hp_conn* conn, System.IntPtr* fd);
+        internal static extern hp_status hp_conn_event_fd(ConnectionHandle conn, System.IntPtr* fd);
 
         /// <summary>
         /// The connection, while it is there. out: its struct_size is set by the caller (HP_CONN_INFO_INIT); the rest is zeroed on entry and
@@ -1035,7 +1035,7 @@ namespace HolePunch.Native
         /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_NOT_CONNECTED, HP_STATUS_PANIC. Any thread. Since 0.1.
         /// </summary>
         [DllImport(__DllName, EntryPoint = "hp_conn_get_info", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
-        internal static extern hp_status hp_conn_get_info(hp_conn* conn, hp_conn_info* @out);
+        internal static extern hp_status hp_conn_get_info(ConnectionHandle conn, hp_conn_info* @out);
 
         /// <summary>
         /// Sends bytes to the peer. Over UDP they are one datagram, which is sent at once or lost. Over TCP it is waited until the system has
@@ -1047,7 +1047,7 @@ namespace HolePunch.Native
         /// HP_STATUS_SOCKET, HP_STATUS_PANIC. Any thread. Since 0.1.
         /// </summary>
         [DllImport(__DllName, EntryPoint = "hp_conn_write", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
-        internal static extern hp_status hp_conn_write(hp_conn* conn, byte* data, System.UIntPtr len, long timeout_ms, System.UIntPtr* written, hp_error* error);
+        internal static extern hp_status hp_conn_write(ConnectionHandle conn, byte* data, System.UIntPtr len, long timeout_ms, System.UIntPtr* written, hp_error* error);
 
         /// <summary>
         /// Reads what comes from the peer, if data_events is 0: over UDP one datagram, of which what does not fit is lost. Waits for timeout_ms
@@ -1059,7 +1059,7 @@ namespace HolePunch.Native
         /// HP_STATUS_SOCKET, HP_STATUS_PANIC. Any thread. Since 0.1.
         /// </summary>
         [DllImport(__DllName, EntryPoint = "hp_conn_read", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
-        internal static extern hp_status hp_conn_read(hp_conn* conn, byte* data, System.UIntPtr capacity, long timeout_ms, System.UIntPtr* len, hp_error* error);
+        internal static extern hp_status hp_conn_read(ConnectionHandle conn, byte* data, System.UIntPtr capacity, long timeout_ms, System.UIntPtr* len, hp_error* error);
 
         /// <summary>
         /// A key for a protocol that is run over the connection: the same on both sides, different for each label, known to nobody else, and
@@ -1070,7 +1070,7 @@ namespace HolePunch.Native
         /// thread. Since 0.1.
         /// </summary>
         [DllImport(__DllName, EntryPoint = "hp_conn_export_key", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
-        internal static extern hp_status hp_conn_export_key(hp_conn* conn, byte* label, System.UIntPtr label_len, byte* key);
+        internal static extern hp_status hp_conn_export_key(ConnectionHandle conn, byte* label, System.UIntPtr label_len, byte* key);
 
         /// <summary>
         /// Moves the connection's socket to the caller for good: a connected TCP stream, or an unconnected UDP socket to be used towards the
@@ -1082,7 +1082,7 @@ namespace HolePunch.Native
         /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_NOT_CONNECTED, HP_STATUS_PANIC. Any thread. Since 0.1.
         /// </summary>
         [DllImport(__DllName, EntryPoint = "hp_conn_take", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
-        internal static extern hp_status hp_conn_take(hp_conn* conn, System.IntPtr* socket, hp_error* error);
+        internal static extern hp_status hp_conn_take(ConnectionHandle conn, System.IntPtr* socket, hp_error* error);
 
         /// <summary>
         /// Makes a server, which does nothing before hp_server_run.

@@ -89,7 +89,7 @@ namespace HolePunch.Tests
                 RegexOptions.Multiline).Cast<Match>().Select(match => match.Groups[1].Value).ToArray();
             Check.SameItems(new[] { "hp_addr", "hp_error", "hp_peer", "hp_counters", "hp_attempt", "hp_nat_report",
                 "hp_server_counters", "hp_relay_options", "hp_tcp_options", "hp_peer_id", "hp_session_event", "hp_session_peer",
-                "hp_session_counters", "hp_session_options" }, names, "structs");
+                "hp_session_counters", "hp_session_options", "hp_conn_options", "hp_conn_event", "hp_conn_info" }, names, "structs");
             foreach (string name in names)
             {
                 Type type = Native(name);
