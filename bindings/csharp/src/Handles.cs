@@ -71,13 +71,11 @@ namespace HolePunch.Native
         }
     }
 
-    /// <summary>The descriptor that is readable while a session has events, which is the session's to close.</summary>
+    /// <summary>The descriptor that is readable while an object has events, which is the object's to close.</summary>
     internal sealed class EventDescriptor : SafeHandle
     {
-        internal unsafe EventDescriptor(SessionHandle session) : base((IntPtr)(-1), false)
+        internal EventDescriptor(IntPtr descriptor) : base((IntPtr)(-1), false)
         {
-            IntPtr descriptor;
-            Interop.Check(NativeMethods.hp_session_event_fd(session, &descriptor));
             SetHandle(descriptor);
         }
 

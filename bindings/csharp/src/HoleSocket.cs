@@ -129,7 +129,7 @@ namespace HolePunch
 
         private Task WhenWritable(CancellationToken token)
         {
-            return Readiness.WhenReady(descriptor, Unix.POLLOUT, Timeout.InfiniteTimeSpan, token);
+            return Readiness.WhenReady(descriptor, nameof(HoleSocket), Unix.POLLOUT, Timeout.InfiniteTimeSpan, token);
         }
 
         /// <summary>Receives one datagram.</summary>
@@ -179,7 +179,7 @@ namespace HolePunch
             TimeSpan left = ReceiveTimeout;
             if (left >= TimeSpan.Zero)
                 left = left > waited.Elapsed ? left - waited.Elapsed : TimeSpan.Zero;
-            return Readiness.WhenReady(descriptor, Unix.POLLIN, left, token);
+            return Readiness.WhenReady(descriptor, nameof(HoleSocket), Unix.POLLIN, left, token);
         }
 
         private static void CheckTime(bool isReady)
@@ -251,7 +251,7 @@ namespace HolePunch
                     throw new InvalidOperationException("The socket is in use as .NET's own.");
             }
 #endif
-            return Readiness.Detach(descriptor);
+            return Readiness.Detach(descriptor, nameof(HoleSocket));
         }
 
         /// <summary>
@@ -270,7 +270,7 @@ namespace HolePunch
         private void ThrowIfClosed()
         {
             if (descriptor.IsClosed)
-                throw Readiness.Closed(descriptor);
+                throw new ObjectDisposedException(nameof(HoleSocket));
         }
     }
 }

@@ -33,22 +33,26 @@ namespace HolePunch.Native
             }
 
             internal SafeHandle Descriptor;
+            internal string Owner;
             internal short Events;
             internal long Deadline;
         }
 
-        /// <summary>Becomes true when the descriptor is ready, false when time is up.</summary>
-        internal static Task<bool> WhenReady(SafeHandle descriptor, short events, TimeSpan timeout, CancellationToken token)
+        /// <summary>
+        /// Becomes true when the descriptor is ready, false when time is up; if it is closed, the exception names its owner.
+        /// </summary>
+        internal static Task<bool> WhenReady(SafeHandle descriptor, string owner, short events, TimeSpan timeout,
+            CancellationToken token)
         {
             if (token.IsCancellationRequested)
                 return Task.FromCanceled<bool>(token);
             long ms = Interop.Milliseconds(timeout);
-            var waiter = new Waiter { Descriptor = descriptor, Events = events };
+            var waiter = new Waiter { Descriptor = descriptor, Owner = owner, Events = events };
             lock (gate)
             {
                 // Once it is closed, its number may be somebody else's.
                 if (descriptor.IsClosed)
-                    throw Closed(descriptor);
+                    throw new ObjectDisposedException(owner);
                 waiter.Deadline = ms < 0 ? long.MaxValue : clock.ElapsedMilliseconds + ms;
                 waiters.Add(waiter);
                 Wake();
@@ -87,12 +91,12 @@ namespace HolePunch.Native
         }
 
         /// <summary>Takes a descriptor away from its handle, without closing it.</summary>
-        internal static IntPtr Detach(SafeHandle descriptor)
+        internal static IntPtr Detach(SafeHandle descriptor, string owner)
         {
             lock (gate)
             {
                 if (descriptor.IsClosed)
-                    throw Closed(descriptor);
+                    throw new ObjectDisposedException(owner);
                 IntPtr number = descriptor.DangerousGetHandle();
                 descriptor.SetHandleAsInvalid();
                 Abandon(descriptor);
@@ -103,13 +107,8 @@ namespace HolePunch.Native
         private static void Abandon(SafeHandle descriptor)
         {
             foreach (Waiter waiter in waiters.Where(each => each.Descriptor == descriptor))
-                waiter.TrySetException(Closed(descriptor));
+                waiter.TrySetException(new ObjectDisposedException(waiter.Owner));
             waiters.RemoveAll(each => each.Descriptor == descriptor);
-        }
-
-        internal static ObjectDisposedException Closed(SafeHandle descriptor)
-        {
-            return new ObjectDisposedException(descriptor is EventDescriptor ? nameof(Session) : nameof(HoleSocket));
         }
 
         // With the lock held.

@@ -74,8 +74,8 @@ namespace HolePunch
             cancellationToken.ThrowIfCancellationRequested();
             SessionEvent next;
             while (!TryNext(out next))
-                await Readiness.WhenReady(descriptor, Unix.POLLIN, Timeout.InfiniteTimeSpan, cancellationToken)
-                    .ConfigureAwait(false);
+                await Readiness.WhenReady(descriptor, nameof(Session), Unix.POLLIN, Timeout.InfiniteTimeSpan,
+                    cancellationToken).ConfigureAwait(false);
             return next;
         }
 
@@ -123,44 +123,7 @@ namespace HolePunch
         /// <exception cref="ObjectDisposedException">The session is disposed, or was meanwhile.</exception>
         public IAsyncEnumerable<SessionEvent> EventsAsync(CancellationToken cancellationToken = default(CancellationToken))
         {
-            return new AsyncEvents(this, cancellationToken);
-        }
-
-        // C# 7.2 does not write it by itself.
-        private sealed class AsyncEvents : IAsyncEnumerable<SessionEvent>, IAsyncEnumerator<SessionEvent>
-        {
-            private readonly Session session;
-            private readonly CancellationToken token;
-
-            internal AsyncEvents(Session session, CancellationToken token)
-            {
-                this.session = session;
-                this.token = token;
-            }
-
-            public SessionEvent Current { get; private set; }
-
-            // The loop's token counts if it has one.
-            public IAsyncEnumerator<SessionEvent> GetAsyncEnumerator(CancellationToken cancellationToken)
-            {
-                return new AsyncEvents(session, cancellationToken.CanBeCanceled ? cancellationToken : token);
-            }
-
-            public ValueTask<bool> MoveNextAsync()
-            {
-                return new ValueTask<bool>(MoveNext());
-            }
-
-            private async Task<bool> MoveNext()
-            {
-                Current = await session.NextEventAsync(token).ConfigureAwait(false);
-                return Current != null;
-            }
-
-            public ValueTask DisposeAsync()
-            {
-                return default(ValueTask);
-            }
+            return new AsyncSequence<SessionEvent>(NextEventAsync, cancellationToken);
         }
 #endif
     }

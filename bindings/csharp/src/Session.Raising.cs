@@ -62,39 +62,19 @@ namespace HolePunch
             ThrowIfDisposed();
             if (Interlocked.Exchange(ref started, 1) != 0)
                 throw new InvalidOperationException("The session was started before.");
-            RaiseAll(context ?? new SynchronizationContext());
+            Raising.All(context ?? new SynchronizationContext(), NextRaising);
         }
 
-        private async void RaiseAll(SynchronizationContext context)
+        private async Task<Action> NextRaising()
         {
-            try
+            SessionEvent next = await NextEventAsync().ConfigureAwait(false);
+            if (next == null)
+                return null;
+            return () =>
             {
-                SessionEvent next;
-                while ((next = await NextEventAsync().ConfigureAwait(false)) != null)
-                    await RaiseIn(context, next).ConfigureAwait(false);
-            }
-            catch (ObjectDisposedException)
-            {
-            }
-        }
-
-        // Ends when the handlers have returned.
-        private Task RaiseIn(SynchronizationContext context, SessionEvent next)
-        {
-            var raised = new TaskCompletionSource<bool>(TaskCreationOptions.RunContinuationsAsynchronously);
-            context.Post(_ =>
-            {
-                try
-                {
-                    if (!descriptor.IsClosed)
-                        Raise(next);
-                }
-                finally
-                {
-                    raised.SetResult(true);
-                }
-            }, null);
-            return raised.Task;
+                if (!descriptor.IsClosed)
+                    Raise(next);
+            };
         }
 
         private void Raise(SessionEvent next)

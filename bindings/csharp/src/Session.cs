@@ -32,7 +32,9 @@ namespace HolePunch
         internal unsafe Session(SessionHandle handle)
         {
             this.handle = handle;
-            descriptor = new EventDescriptor(handle);
+            IntPtr events;
+            Interop.Check(NativeMethods.hp_session_event_fd(handle, &events));
+            descriptor = new EventDescriptor(events);
             hp_peer_id id;
             Interop.Check(NativeMethods.hp_session_local_id(handle, &id));
             LocalId = new PeerId(id);
@@ -251,7 +253,7 @@ namespace HolePunch
         private void ThrowIfDisposed()
         {
             if (descriptor.IsClosed)
-                throw Readiness.Closed(descriptor);
+                throw new ObjectDisposedException(nameof(Session));
         }
     }
 }
