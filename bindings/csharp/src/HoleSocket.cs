@@ -11,10 +11,11 @@ using HolePunch.Native;
 namespace HolePunch
 {
     /// <summary>
-    /// A UDP socket with holes to one or more peers, which <see cref="HolePunchClient.TakeSocket"/> has moved to the
-    /// caller. What peers sent early comes first; the library's own datagrams and those of strangers are dropped. Datagrams
-    /// may be lost, doubled or reordered, and nothing is encrypted. Something should be sent to each peer at least every 25
-    /// seconds, so that NATs keep the holes open. All members may be used from any thread.
+    /// A UDP socket with holes to one or more peers, which <see cref="HolePunchClient.TakeSocket"/> or
+    /// <see cref="AddressConnection.TakeSocket"/> has moved to the caller. What peers sent early comes first; the library's
+    /// own datagrams and those of strangers are dropped. Datagrams may be lost, doubled or reordered, and nothing is
+    /// encrypted. Something should be sent to each peer at least every 25 seconds, so that NATs keep the holes open. All
+    /// members may be used from any thread.
     /// </summary>
     public sealed class HoleSocket : IDisposable
     {

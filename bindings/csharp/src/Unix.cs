@@ -22,6 +22,8 @@ namespace HolePunch.Native
 
         private static readonly bool isLinux = RuntimeInformation.IsOSPlatform(OSPlatform.Linux);
         private static readonly int MSG_DONTWAIT = isLinux ? 0x40 : 0x80;
+        // Elsewhere it is the runtime that has the signal ignored.
+        private static readonly int MSG_NOSIGNAL = isLinux ? 0x4000 : 0;
         private static readonly int EAGAIN = isLinux ? 11 : 35;
 
         [StructLayout(LayoutKind.Sequential)]
@@ -155,6 +157,31 @@ namespace HolePunch.Native
             }
         }
 
+        /// <summary>Sends what there is room for on a stream; -1 if there is none now.</summary>
+        internal static int TrySend(SafeHandle stream, byte[] buffer, int offset, int count)
+        {
+            fixed (byte* start = buffer)
+                return Transferred(sendto(stream, start + offset, (UIntPtr)count, MSG_DONTWAIT | MSG_NOSIGNAL, null, 0));
+        }
+
+        /// <summary>Receives what has come on a stream, 0 at its end; -1 if nothing has come now.</summary>
+        internal static int TryReceive(SafeHandle stream, byte[] buffer, int offset, int count)
+        {
+            fixed (byte* start = buffer)
+                return Transferred(recvfrom(stream, start + offset, (UIntPtr)count, MSG_DONTWAIT, null, null));
+        }
+
+        // -1, too, where a signal has interrupted it: whoever waits for the descriptor then tries again at once.
+        private static int Transferred(IntPtr result)
+        {
+            if ((long)result >= 0)
+                return (int)result;
+            int error = Marshal.GetLastWin32Error();
+            if (error == EAGAIN || error == EINTR)
+                return -1;
+            throw Failure();
+        }
+
         /// <summary>Waits until one of the descriptors is ready; a signal may end it sooner.</summary>
         internal static void Poll(PollDescriptor[] descriptors, int timeout)
         {
@@ -203,6 +230,7 @@ namespace HolePunch.Native
                 case 13: return SocketError.AccessDenied;
                 case 22: return SocketError.InvalidArgument;
                 case 24: return SocketError.TooManyOpenSockets;
+                case 32: return SocketError.Shutdown;
             }
             switch (isLinux ? errno : 0)
             {
@@ -211,7 +239,9 @@ namespace HolePunch.Native
                 case 99: return SocketError.AddressNotAvailable;
                 case 100: return SocketError.NetworkDown;
                 case 101: return SocketError.NetworkUnreachable;
+                case 104: return SocketError.ConnectionReset;
                 case 105: return SocketError.NoBufferSpaceAvailable;
+                case 110: return SocketError.TimedOut;
                 case 111: return SocketError.ConnectionRefused;
                 case 113: return SocketError.HostUnreachable;
             }

@@ -42,6 +42,10 @@ namespace HolePunch.Tests
             Session[] sessions = service.Join(2);
             sessions[0].Start();
             new Thread(() => sessions[1].NextEvent()) { IsBackground = true }.Start();
+            var pair = new AddressPair(Transport.Tcp);
+            pair.A.SendAsync(new byte[32 << 20]);
+            pair.A.ReceiveAsync();
+            new Thread(() => pair.A.Receive()) { IsBackground = true }.Start();
             int registered = service.Server.Endpoints.Count;
             var options = new HolePunchClientOptions { Timeout = Timeout.InfiniteTimeSpan };
             service.Client(options).ConnectAsync("nobody", 1);

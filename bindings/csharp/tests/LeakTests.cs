@@ -124,11 +124,60 @@ namespace HolePunch.Tests
                 });
         }
 
+        [Test(Limit = 90)]
+        private static void Connections_from_addresses_leave_nothing_behind()
+        {
+            using (var silent = Sockets.Bound())
+            {
+                LeavesNothing(() =>
+                {
+                    for (int i = 0; i < 40; i++)
+                    {
+                        Transport transport = AddressPair.Both[i % 2];
+                        using (var pair = new AddressPair(transport, i % 4 < 2))
+                        using (var source = new CancellationTokenSource())
+                        {
+                            Task cancelled = pair.A.ReceiveAsync(source.Token), waiting = pair.A.ReceiveAsync();
+                            pair.B.Start();
+                            source.Cancel();
+                            pair.A.SendAsync(new byte[100]);
+                            pair.Dispose();
+                            Task.WhenAll(cancelled, waiting).ContinueWith(_ => { }).Wait();
+                        }
+                        using (var pair = new AddressPair(transport, true, AddressPair.Taking))
+                        {
+                            if (transport == Transport.Udp)
+                                pair.A.TakeSocket().Dispose();
+                            else
+                                pair.A.TakeStream().Dispose();
+                        }
+                        AddressConnectionOptions options = AddressPair.Patient();
+                        options.StunServer = silent.LocalEndPoint.ToString();
+                        using (AddressConnection connection = AddressPair.Open(transport, options))
+                        using (var source = new CancellationTokenSource())
+                        {
+                            Task asking = connection.GetPublicEndPointAsync();
+                            Task attempt = connection.ConnectAsync(AddressPair.Nowhere(), source.Token);
+                            source.CancelAfter(i % 5);
+                            Task.WhenAll(asking, attempt).ContinueWith(_ => { }).Wait();
+                        }
+                        Check.Throws<HolePunchException>(() => AddressPair.Open(transport, new AddressConnectionOptions
+                        {
+                            LocalEndPoint = new System.Net.IPEndPoint(System.Net.IPAddress.Parse("192.0.2.1"), 0),
+                        }));
+                    }
+                });
+            }
+            Check.Eventually("no thread is left", () => !IsThread("hp-conn"));
+        }
+
         [MethodImpl(MethodImplOptions.NoInlining)]
         private static void Abandon(Service service)
         {
             service.Meet();
             service.Join(2);
+            new AddressPair(Transport.Udp);
+            new AddressPair(Transport.Tcp);
             new HolePunchServer(new HolePunchServerOptions { Address = "127.0.0.1:0" }).Counters.ToString();
         }
 
@@ -192,14 +241,14 @@ namespace HolePunch.Tests
             using (Pair pair = service.Meet())
             {
                 pair.SocketA.ReceiveAsync();
-                Check.Eventually("a thread waits", IsThreadWaiting);
+                Check.Eventually("a thread waits", () => IsThread("HolePunch"));
             }
-            Check.Eventually("no thread is left", () => !IsThreadWaiting());
+            Check.Eventually("no thread is left", () => !IsThread("HolePunch"));
         }
 
-        private static bool IsThreadWaiting()
+        private static bool IsThread(string name)
         {
-            return Directory.GetDirectories("/proc/self/task").Any(task => NameOf(task) == "HolePunch");
+            return Directory.GetDirectories("/proc/self/task").Any(task => NameOf(task) == name);
         }
 
         private static string NameOf(string task)

@@ -119,6 +119,8 @@ namespace HolePunch.Tests
             HasMembers<PortMappingProtocols>("HP_PORT_MAPPING_", "None = 0");
             HasMembers<Departure>("HP_LEFT_");
             HasMembers<SessionRefusal>("HP_REFUSED_");
+            HasMembers<Transport>("HP_TRANSPORT_");
+            HasMembers<ConnectionEnd>("HP_END_");
         }
 
         [Test]
@@ -194,6 +196,30 @@ namespace HolePunch.Tests
             };
             CheckInC(expected.Select(each => new KeyValuePair<string, string>(
                 "((hp_session_options)HP_SESSION_OPTIONS_INIT)." + each.Key, Number(each.Value))));
+        }
+
+        [Test]
+        private static void A_connection_from_addresses_has_the_same_defaults_in_C()
+        {
+            var options = new AddressConnectionOptions();
+            Check.True(options.AddressServer == null && options.StunServer == null && options.PublicAddress == null,
+                "nobody is asked for our address");
+            var expected = new Dictionary<string, object>
+            {
+                { "transport", Transport.Udp },
+                { "id == NULL", true },
+                { "unauthenticated", false },
+                { "data_events", !options.TakesSocket },
+                { "local.family", options.LocalEndPoint == null ? 0 : 1 },
+                { "address_source == HP_ADDRESS_NOBODY", true },
+                { "attempt_timeout_ms", options.AttemptTimeout.TotalMilliseconds },
+                { "attempts", options.Attempts },
+                { "reserved", 0 },
+                { "address_server == NULL", true },
+                { "address_known.family", 0 },
+            };
+            CheckInC(expected.Select(each => new KeyValuePair<string, string>(
+                "((hp_conn_options)HP_CONN_OPTIONS_INIT)." + each.Key, Number(each.Value))));
         }
 
         /// <summary>Has a C program print what expressions are.</summary>

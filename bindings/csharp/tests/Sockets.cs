@@ -12,5 +12,12 @@ namespace HolePunch.Tests
             socket.Bind(new IPEndPoint(IPAddress.Loopback, 0));
             return socket;
         }
+
+        /// <summary>Closes a connection as if it had failed, with an RST.</summary>
+        internal static void Break(Socket socket)
+        {
+            socket.LingerState = new LingerOption(true, 0);
+            socket.Close();
+        }
     }
 }
