@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use ahash::RandomState;
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Token};
@@ -51,12 +52,12 @@ pub(super) struct Driver<'a> {
     alternates: &'a Alternates,
     /// Datagrams leave by it.
     socket: &'a ServerSocket,
-    pub(super) connections: HashMap<u64, Connection>,
+    pub(super) connections: HashMap<u64, Connection, RandomState>,
     next: u64,
     /// Which connection reaches a member.
-    by_remote: HashMap<SocketAddr, u64>,
+    by_remote: HashMap<SocketAddr, u64, RandomState>,
     /// How many connections there are from an address.
-    by_address: HashMap<IpAddr, usize>,
+    by_address: HashMap<IpAddr, usize, RandomState>,
     /// Those for which there may be something to do.
     queue: VecDeque<u64>,
     /// Those that have used up what their pair is allowed for now.
@@ -77,16 +78,17 @@ impl<'a> Driver<'a> {
         socket: &'a ServerSocket,
     ) -> Self {
         let now = Instant::now();
+        let hasher = server.hasher.clone();
         Self {
             server,
             registry,
             tcp,
             alternates,
             socket,
-            connections: HashMap::new(),
+            connections: HashMap::with_hasher(hasher.clone()),
             next: WAKER.0 as u64 + 1,
-            by_remote: HashMap::new(),
-            by_address: HashMap::new(),
+            by_remote: HashMap::with_hasher(hasher.clone()),
+            by_address: HashMap::with_hasher(hasher),
             queue: VecDeque::new(),
             paused: Vec::new(),
             resume_at: now,

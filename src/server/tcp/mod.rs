@@ -13,6 +13,7 @@ use std::net::TcpListener;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use ahash::RandomState;
 use parking_lot::Mutex;
 
 use self::driver::{Driver, WAKER};
@@ -186,6 +187,8 @@ impl Tcp {
 pub(super) struct TcpServer {
     config: TcpConfig,
     poll: mio::Poll,
+    /// Clients choose where they come from, so the tables are keyed.
+    hasher: RandomState,
     listeners: Vec<Listener>,
 }
 
@@ -198,9 +201,10 @@ impl TcpServer {
         port: u16,
         main: TcpListener,
         alternates: Vec<TcpListener>,
-        rng: Rng,
+        mut rng: Rng,
     ) -> io::Result<(Tcp, Self)> {
         let poll = mio::Poll::new()?;
+        let hasher = RandomState::with_seeds(rng.u64(), rng.u64(), rng.u64(), rng.u64());
         let mut listeners = vec![Listener::new(main, true)];
         listeners.extend(alternates.into_iter().map(|listener| Listener::new(listener, false)));
         for (number, listener) in listeners.iter_mut().enumerate() {
@@ -209,7 +213,7 @@ impl TcpServer {
         let waker = mio::Waker::new(poll.registry(), WAKER)?;
         let relay = relay.map(|limits| Mutex::new(RelayStreams::new(limits, config.relay_wait, rng)));
         let tcp = Tcp { port, relay, posted: Mutex::default(), waker, totals: TcpTotals::default() };
-        Ok((tcp, Self { config: config.clone(), poll, listeners }))
+        Ok((tcp, Self { config: config.clone(), poll, hasher, listeners }))
     }
 
     /// Serves until the registry says stop; then all connections are closed.
