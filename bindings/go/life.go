@@ -44,6 +44,19 @@ func (l *life) end(stop, free func()) {
 	})
 }
 
+// why tells what ended a wait for a signal.
+func (l *life) why(ctx context.Context, op string, waited error) error {
+	if err := ctx.Err(); err != nil {
+		return contextError(op, err)
+	}
+	select {
+	case <-l.closed:
+		return &Error{Op: op, Err: ErrClosed}
+	default:
+		return &Error{Op: op, Err: ErrSocket, message: waited.Error()}
+	}
+}
+
 // await waits for a turn: for room in a channel.
 func await(ctx context.Context, op string, turn chan<- struct{}, closed <-chan struct{}) error {
 	if err := ctx.Err(); err != nil {

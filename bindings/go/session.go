@@ -4,11 +4,8 @@ package holepunch
 
 import (
 	"context"
-	"os"
 	"runtime"
 	"sync"
-	"syscall"
-	"time"
 )
 
 // A Session is everybody who shares an ID, for as long as one stays. Members
@@ -27,8 +24,7 @@ type Session struct {
 	// turn holds a token while a goroutine asks for events.
 	turn chan struct{}
 	// flag is readable while there are events.
-	flag *os.File
-	wait syscall.RawConn
+	flag signal
 
 	once   sync.Once
 	events chan Event
@@ -77,14 +73,8 @@ func newSession(op string, native nativeSession) (*Session, error) {
 		key:    native.publicKey(),
 		turn:   make(chan struct{}, 1),
 	}
-	// A duplicate, so that closing it ends a wait before the library closes
-	// its own.
-	fd, err := duplicate(op, native.eventFD())
-	if err == nil {
-		s.flag = os.NewFile(fd, "holepunch")
-		s.wait, err = s.flag.SyscallConn()
-	}
-	if err != nil {
+	var err error
+	if s.flag, err = newSignal(op, native.eventFD()); err != nil {
 		native.free()
 		return nil, err
 	}
@@ -112,32 +102,14 @@ func (s *Session) NextEvent(ctx context.Context) (Event, error) {
 	if event != nil || err != nil {
 		return event, err
 	}
-	// No thread waits in C: Go's own poller does, for all sessions.
-	woken := make(chan struct{})
-	stop := afterDone(ctx, func() {
-		defer close(woken)
-		s.flag.SetReadDeadline(time.Unix(1, 0))
-	})
-	waited := s.wait.Read(func(uintptr) bool {
+	waited := s.flag.until(ctx, func() bool {
 		event, err = s.poll(op)
 		return event != nil || err != nil
 	})
-	if !stop() {
-		<-woken
-		s.flag.SetReadDeadline(time.Time{})
-	}
 	if event != nil || err != nil {
 		return event, err
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, contextError(op, err)
-	}
-	select {
-	case <-s.life.closed:
-		return nil, &Error{Op: op, Err: ErrClosed}
-	default:
-		return nil, &Error{Op: op, Err: ErrSocket, message: waited.Error()}
-	}
+	return nil, s.life.why(ctx, op, waited)
 }
 
 // poll returns nil if there is no event yet.
@@ -268,7 +240,7 @@ func (s *Session) Leave() {
 // Close leaves the session, ends whatever waits for events and frees all. It
 // always returns nil.
 func (s *Session) Close() error {
-	s.life.end(func() { s.flag.Close() }, func() {
+	s.life.end(s.flag.close, func() {
 		s.native.free()
 		runtime.SetFinalizer(s, nil)
 	})
