@@ -1,5 +1,5 @@
-// Package holepunch opens UDP holes between programs behind NATs that share a
-// session ID, and hands over the working socket.
+// Package holepunch opens UDP and TCP holes between programs behind NATs that
+// share a session ID, and hands over the working socket.
 //
 // Two programs that call [Dial] with the same rendezvous server and the same
 // ID get a connection to each other, whatever home routers stand between:
@@ -55,6 +55,21 @@
 // Members are known again by their [Key], the public part of an [Identity]:
 // people compare its [Key.Fingerprint], programs pass it to [WithPinnedKeys].
 //
+// # Plain addresses
+//
+// An [AddrConn] is for programs that tell each other their addresses by means of
+// their own, and need no rendezvous server: over TCP or UDP, with or without
+// proof of an ID.
+//
+//	conn, err := holepunch.NewAddrConn(holepunch.TCP, id, holepunch.WithSTUN("stun.example.org:3478"))
+//	...
+//	defer conn.Close()
+//	public, err := conn.PublicAddr(ctx) // to be told to the peer, with conn.LocalAddrs()
+//	...
+//	err = conn.Attempt(ctx, addrs...) // the peer's
+//	...
+//	conn.Write([]byte("hello"))
+//
 // # Peers that are not reached
 //
 // The [Error] of a call that timed out carries the peers it has found, with
@@ -82,8 +97,9 @@
 // An ID from [NewSessionID] is a secret that not even the server learns. The
 // plain dialect of the existing Go hole-punching tools, which the default
 // [Auto] falls back to, proves nothing: see [Peer.Authenticated] and [Native].
-// For a protocol of your own over a hole, [Client.ExportKey] and
-// [Session.ExportKey] give keys that both sides alone know.
+// For a protocol of your own over a hole, [Client.ExportKey],
+// [Session.ExportKey] and [AddrConn.ExportKey] give keys that both sides alone
+// know.
 //
 // # Linking
 //

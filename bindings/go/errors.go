@@ -66,7 +66,7 @@ var (
 	// ErrCanceled: the context was canceled. It is equal to
 	// [context.Canceled], too.
 	ErrCanceled error = &reason{text: "canceled", is: context.Canceled}
-	// ErrClosed: the client or server was closed. It is equal to
+	// ErrClosed: the client, server, session or connection was closed. It is equal to
 	// [net.ErrClosed], too.
 	ErrClosed error = &reason{text: "closed", is: net.ErrClosed}
 )
@@ -94,7 +94,8 @@ func (r *reason) Is(target error) bool {
 type Error struct {
 	// Op is the operation that failed, such as "connect".
 	Op string
-	// Err is the reason: one of this package's Err variables.
+	// Err is the reason: one of this package's Err variables, or what the
+	// function of [WithPublicIPProvider] has returned.
 	Err error
 	// Errno is the operating system's error number, or 0.
 	Errno syscall.Errno

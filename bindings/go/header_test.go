@@ -31,7 +31,8 @@ func readFile(t *testing.T, path string) []byte {
 // nativeText returns the files that know C.
 func nativeText(t *testing.T) string {
 	t.Helper()
-	return string(readFile(t, "native.go")) + string(readFile(t, "native_server.go")) + string(readFile(t, "native_session.go"))
+	return string(readFile(t, "native.go")) + string(readFile(t, "native_server.go")) + string(readFile(t, "native_session.go")) +
+		string(readFile(t, "native_conn.go"))
 }
 
 // unused are the functions that Go programs have no need of, and why.
@@ -134,6 +135,11 @@ var constants = map[string]int{
 	"HP_REFUSED_DIALECT":               int(holepunch.RefusedDialect),
 	"HP_REFUSED_OTHER":                 int(holepunch.RefusedOther),
 
+	"HP_TRANSPORT_UDP":         int(holepunch.UDP),
+	"HP_TRANSPORT_TCP":         int(holepunch.TCP),
+	"HP_CONN_MAX_ADDRESSES":    holepunch.MaxPeerAddrs,
+	"HP_CONN_MAX_DATAGRAM_LEN": holepunch.MaxDatagramLen,
+
 	"HP_MAPPING_NONE":                         int(holepunch.MappingNone),
 	"HP_MAPPING_ENDPOINT_INDEPENDENT":         int(holepunch.MappingEndpointIndependent),
 	"HP_MAPPING_ADDRESS_DEPENDENT":            int(holepunch.MappingAddressDependent),
@@ -152,7 +158,7 @@ var constants = map[string]int{
 }
 
 // families are of constants that a later header may have more of.
-var families = regexp.MustCompile(`(?m)^#define (HP_(?:PATHS?|DIALECT|LOG|TECHNIQUES?|CAUSE|REFUSAL|MAPPING|FILTERING|ALLOCATION|HAIRPIN|PORT_MAPPING|LEFT|REFUSED)_\w+) \d+$`)
+var families = regexp.MustCompile(`(?m)^#define (HP_(?:PATHS?|DIALECT|LOG|TECHNIQUES?|CAUSE|REFUSAL|MAPPING|FILTERING|ALLOCATION|HAIRPIN|PORT_MAPPING|LEFT|REFUSED|TRANSPORT)_\w+) \d+$`)
 
 func TestConstantsAreTheHeaders(t *testing.T) {
 	for name, number := range constants {
@@ -194,12 +200,13 @@ func TestEveryStatusHasAReason(t *testing.T) {
 
 func TestEveryEventOfTheHeaderIsKnown(t *testing.T) {
 	native := nativeText(t)
-	events := regexp.MustCompile(`(?m)^#define (HP_EVENT_\w+) \d+$`).FindAllStringSubmatch(string(readFile(t, "holepunch.h")), -1)
+	events := regexp.MustCompile(`(?m)^#define (HP_(?:EVENT|CONN|END)_\w+) \d+$`).FindAllStringSubmatch(string(readFile(t, "holepunch.h")), -1)
 	if len(events) < 13 {
 		t.Errorf("there are %d only", len(events))
 	}
 	for _, event := range events {
-		if !strings.Contains(native, "case C."+event[1]+":") {
+		isLimit := strings.HasPrefix(event[1], "HP_CONN_MAX_")
+		if !isLimit && !strings.Contains(native, "case C."+event[1]+":") {
 			t.Errorf("%s has no type", event[1])
 		}
 	}

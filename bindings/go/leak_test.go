@@ -279,3 +279,100 @@ func TestForgottenSessionsAreCollected(t *testing.T) {
 		return countFDs(t) <= before
 	})
 }
+
+// Attempts are ended at any moment, or succeed; some are never made.
+func TestAddrConnsLeaveNothingBehind(t *testing.T) {
+	silent := holepunch.WithSTUN(silentServer(t))
+	leaky(t, func() {
+		random := rand.New(rand.NewSource(1))
+		for i := 0; i < 20; i++ {
+			transport, id := transports[i%2], newID()
+			a, b := newAddrConn(t, transport, id), newAddrConn(t, transport, id, holepunch.WithBareSocket())
+			connect(t, a, b)
+			call := reading(a)
+			if transport == holepunch.TCP {
+				socket, err := b.TakeTCPConn()
+				if err != nil {
+					t.Fatal(err)
+				}
+				socket.Close()
+			} else {
+				conn, err := b.TakeConn()
+				if err != nil {
+					t.Fatal(err)
+				}
+				conn.Close()
+			}
+			a.Close()
+			b.Close()
+			receive(t, call)
+			for j := 0; j < 10; j++ {
+				ctx, cancel := context.WithCancel(context.Background())
+				conn := newAddrConn(t, transport, id, silent)
+				asked, attempt := asking(ctx, conn), attempting(ctx, conn, localAddr(a))
+				time.AfterFunc(time.Duration(random.Int63n(int64(3*time.Millisecond))), cancel)
+				for _, call := range []<-chan error{asked, attempt} {
+					if err := receive(t, call); !errors.Is(err, context.Canceled) && !errors.Is(err, holepunch.ErrNotFound) {
+						t.Errorf("got %v", err)
+					}
+				}
+				conn.Close()
+				newAddrConn(t, transport, id).Close()
+			}
+			if _, err := holepunch.NewAddrConn(transport, nil); err == nil {
+				t.Fatal("made without an ID")
+			}
+		}
+	})
+}
+
+// Each connection has one thread, the library's own: who waits for what the peer
+// says needs none.
+func TestReadingFromAddrConnsNeedsNoThread(t *testing.T) {
+	const many = 20
+	before := countThreads(t)
+	var calls []<-chan error
+	for i := 0; i < many; i++ {
+		a, b := addrPair(t, transports[i%2])
+		calls = append(calls, reading(a), reading(b))
+		defer func(a, b *holepunch.AddrConn, calls []<-chan error) {
+			a.Close()
+			b.Close()
+			for _, call := range calls {
+				receive(t, call)
+			}
+		}(a, b, calls[2*i:])
+	}
+	time.Sleep(20 * time.Millisecond)
+	if now := countThreads(t); now > before+2*many+many {
+		t.Errorf("%d threads became %d with %d connections", before, now, 2*many)
+	}
+}
+
+func TestForgottenAddrConnsAreCollected(t *testing.T) {
+	runtime.GC()
+	before := countFDs(t)
+	func() {
+		var forgotten []*holepunch.AddrConn
+		for i := 0; i < 10; i++ {
+			id := newID()
+			var pair [2]*holepunch.AddrConn
+			for j := range pair {
+				var err error
+				if pair[j], err = holepunch.NewAddrConn(transports[i%2], id, holepunch.WithBindAddr(loopback)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			connect(t, pair[0], pair[1])
+			forgotten = append(forgotten, pair[:]...)
+		}
+		if now := countFDs(t); now < before+60 {
+			t.Fatalf("%d descriptors became %d only: little is there to be collected", before, now)
+		}
+		runtime.KeepAlive(forgotten)
+	}()
+	eventually(t, "descriptors return to "+strconv.Itoa(before), func() bool {
+		runtime.GC()
+		return countFDs(t) <= before
+	})
+}

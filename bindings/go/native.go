@@ -30,8 +30,8 @@ import (
 	"unsafe"
 )
 
-// This file, native_server.go and native_session.go are the only ones that know
-// C. What they give to the others are the package's own types.
+// This file, native_server.go, native_session.go and native_conn.go are the only
+// ones that know C. What they give to the others are the package's own types.
 
 var reasons = map[C.hp_status]error{
 	C.HP_STATUS_INVALID_ARGUMENT:   ErrInvalidArgument,
