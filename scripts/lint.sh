@@ -43,7 +43,7 @@ if command -v go >/dev/null 2>&1; then
     check "go vet, hopconn's driver and stand-in" env -C tests/interop/hopconn go vet ./...
     # The binding's C part is compiled against the library, which must be there.
     [ -e build/lib/libholepunch.so ] || check "make build" make --no-print-directory build
-    for module in bindings/go examples/go/chat examples/go/room examples/go/quic benches/go; do
+    for module in bindings/go examples/go/chat examples/go/room examples/go/addresses examples/go/quic benches/go; do
         if (cd "$module" && timeout 120 go list -m >/dev/null 2>&1); then
             check "go vet, $module" env -C "$module" go vet -tags holepunch_local ./...
         else
