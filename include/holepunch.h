@@ -71,7 +71,7 @@
 
 /* How a struct with struct_size is initialised. */
 #define HP_ERROR_INIT { sizeof(hp_error), 0, 0, { 0 } }
-#define HP_PEER_INIT { sizeof(hp_peer), 0, { 0, 0, 0, { 0 } }, 0, 0, 0, 0, 0, 0 }
+#define HP_PEER_INIT { sizeof(hp_peer), 0, { 0, 0, 0, { 0 } }, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define HP_ATTEMPT_INIT { sizeof(hp_attempt), 0, { 0, 0, 0, { 0 } }, 0, 0 }
 #define HP_NAT_REPORT_INIT { sizeof(hp_nat_report), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, { 0, 0, 0, { 0 } }, \
                              { 0, 0, 0, { 0 } }, { 0, 0, 0, { 0 } } }
@@ -142,6 +142,11 @@ typedef intptr_t hp_socket_t;
 /* hp_peer.relay_refused: the server forwards as much as it allows, in all or for this client. */
 #define HP_REFUSAL_FULL 3
 
+/* Datagrams. */
+#define HP_TRANSPORT_UDP 1
+/* A byte stream. */
+#define HP_TRANSPORT_TCP 2
+
 /* hp_peer.rtt_us: not measured (the plain dialect has no means). */
 #define HP_RTT_UNKNOWN UINT32_MAX
 
@@ -207,6 +212,17 @@ typedef intptr_t hp_socket_t;
 #define HP_CAUSE_TOO_SHORT 6
 /* Cause: one NAT gives each peer another port, and the right one was not found. */
 #define HP_CAUSE_NOT_FOUND 7
+/* hp_peer_cause: the server hears one of the two sides over TCP only, and the other one does not use TCP. */
+#define HP_CAUSE_NO_TCP 8
+/* hp_peer_cause: nobody answered over TCP. */
+#define HP_CAUSE_TCP_UNANSWERED 9
+/* hp_peer_cause: attempts over TCP were refused; a router answers in the peer's name. */
+#define HP_CAUSE_TCP_REFUSED 10
+/* hp_peer_cause: over TCP somebody else was there, or nothing was said. */
+#define HP_CAUSE_TCP_STRANGER 11
+
+/* hp_client_set_transport: UDP, and TCP with those of whom, as of ourselves, the server has heard over TCP only. */
+#define HP_TRANSPORT_EITHER 3
 
 /* hp_nat_report.mapping, .filtering, .allocation, .hairpin: not known. */
 #define HP_NAT_UNKNOWN 0
@@ -309,11 +325,6 @@ typedef intptr_t hp_socket_t;
 #define HP_SESSION_MAX_MESSAGE_LEN 65536
 /* Longest message to a peer that is not encrypted. */
 #define HP_SESSION_MAX_PLAIN_MESSAGE_LEN 1200
-
-/* Datagrams. */
-#define HP_TRANSPORT_UDP 1
-/* A byte stream. */
-#define HP_TRANSPORT_TCP 2
 
 /* hp_conn_options.address_source: nobody tells our public address. */
 #define HP_ADDRESS_NOBODY 0
@@ -484,6 +495,10 @@ typedef struct hp_peer {
     uint32_t guesses;
     /* Why the server did not forward to the peer when it was asked to: HP_REFUSAL_*. */
     int32_t relay_refused;
+    /* What carries the hole: HP_TRANSPORT_UDP or HP_TRANSPORT_TCP. */
+    int32_t transport;
+    /* 0. */
+    uint32_t reserved;
 } hp_peer;
 
 /* What the last call has counted. The caller sets struct_size (HP_COUNTERS_INIT does). */
@@ -1103,7 +1118,8 @@ hp_status hp_socket_fd(const struct hp_client *client,
 /*
  * Takes a socket: it is the caller's for good, to be closed with close(). Nothing of the library touches it any more. It is
  * a UDP socket, unconnected, blocking, close-on-exec; an IPv6 one takes no IPv4. Read the early datagrams first
- * (hp_early_receive), and ignore those for which hp_is_control_packet holds.
+ * (hp_early_receive), and ignore those for which hp_is_control_packet holds. Of a peer whose transport is HP_TRANSPORT_TCP it is a
+ * connected stream, blocking, close-on-exec, in which nothing of the library's comes.
  *
  * index, out, result, threads: as for hp_socket_fd. Since 0.1.
  */
@@ -1146,6 +1162,17 @@ hp_status hp_early_receive(struct hp_client *client,
  */
 hp_status hp_client_set_path_policy(struct hp_client *client,
                                     int32_t policy);
+
+/*
+ * Sets what may carry holes: HP_TRANSPORT_UDP (the default), HP_TRANSPORT_TCP, or HP_TRANSPORT_EITHER, which asks the server over UDP,
+ * and over TCP as well once that has been silent for a second. Over TCP the server must have been started with --tcp and speak native, each
+ * peer has a connection and so a socket of its own (hp_peer.transport tells which have), and hp_socket_take gives a connected one.
+ * Sessions, and hp_connect_peers, use UDP whatever is set here.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC.
+ * One thread at a time per client. Since 0.1.
+ */
+hp_status hp_client_set_transport(struct hp_client *client,
+                                  int32_t transport);
 
 /*
  * Sets what may be done to get through beside probing known endpoints: HP_TECHNIQUE_* bits, HP_TECHNIQUES_ALL at first.

@@ -508,3 +508,33 @@ fn public_address_that_nobody_tells_is_an_error_and_stops_nothing() {
         connected(&peer);
     }
 }
+
+#[test]
+fn every_address_is_tried_whoever_proves_what() {
+    let dead = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for transport in BOTH {
+        for made in [options, unauthenticated] {
+            for dead_first in [true, false] {
+                let pair = [made(transport), made(transport)].map(|options| Conn::new(options).unwrap());
+                for (at, conn) in pair.iter().enumerate() {
+                    let mut addresses = [address(&pair[1 - at]), dead];
+                    if dead_first {
+                        addresses.reverse();
+                    }
+                    conn.attempt(&addresses).unwrap();
+                }
+                assert!(pair.iter().all(|conn| connected(conn).remote.ip().is_loopback()));
+            }
+        }
+    }
+}
+
+#[test]
+fn public_address_is_not_waited_for_beyond_the_attempt() {
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let public = AddressSource::Stun(silent.local_addr().unwrap().to_string());
+    let conn = Conn::new(told_by(public, Transport::Udp)).unwrap();
+    conn.attempt(&[]).unwrap();
+    assert_eq!(conn.public_address(None).unwrap_err().kind(), ErrorKind::ServerSilent);
+    assert!(matches!(event(&conn), ConnEvent::PublicAddress(Err(_))));
+}

@@ -436,8 +436,10 @@ impl Client {
         };
         let stream_hosts = streams.as_ref().map(|streams| streams.hosts(&servers)).unwrap_or_default();
         let peers = match expected {
-            // All of them are one and the same peer's.
-            1 if servers.is_empty() && !peers.is_empty() => vec![peers],
+            // All of them are one and the same peer's, which the plain dialect cannot tell.
+            1 if servers.is_empty() && !peers.is_empty() && self.policy != DialectPolicy::Plain => {
+                vec![peers]
+            }
             _ => peers.into_iter().map(|endpoint| vec![endpoint]).collect(),
         };
         let meeting = MeetingConfig {

@@ -209,6 +209,11 @@ impl Driver {
     /// Looks for the peer and hears it; returns why it is over, or nothing where the socket was taken.
     fn connect(self, addresses: &[SocketAddr]) -> Option<ConnEnd> {
         let Self { shared, options, id, endpoint, asker } = self;
+        if matches!(shared.state.lock().public, PublicAddress::Asked) {
+            let (kind, message) = (ErrorKind::ServerSilent, "there was no answer before the attempt");
+            shared.set_public(PublicAddress::Unknown(kind, message.into()));
+            shared.push_event(ConnEvent::PublicAddress(Err(Error::new(kind, message))));
+        }
         let attempted = attempt(&shared, endpoint, &options, id, addresses);
         drop(asker);
         let peer = match attempted {

@@ -451,7 +451,8 @@ pub unsafe extern "C" fn hp_socket_fd(
 
 /// Takes a socket: it is the caller's for good, to be closed with close(). Nothing of the library touches it any more. It is
 /// a UDP socket, unconnected, blocking, close-on-exec; an IPv6 one takes no IPv4. Read the early datagrams first
-/// (hp_early_receive), and ignore those for which hp_is_control_packet holds.
+/// (hp_early_receive), and ignore those for which hp_is_control_packet holds. Of a peer whose transport is HP_TRANSPORT_TCP it is a
+/// connected stream, blocking, close-on-exec, in which nothing of the library's comes.
 ///
 /// index, out, result, threads: as for hp_socket_fd. Since 0.1.
 #[unsafe(no_mangle)]
@@ -468,8 +469,10 @@ pub unsafe extern "C" fn hp_socket_take(
         *out = HP_INVALID_SOCKET;
         status_of(with_state(client, |state| {
             use std::os::fd::IntoRawFd;
-            let socket = state.client.take_socket(index as usize).ok_or(HP_STATUS_NOT_FOUND)?;
-            *out = socket.into_raw_fd() as hp_socket_t;
+            let index = index as usize;
+            let datagrams = state.client.take_socket(index).map(IntoRawFd::into_raw_fd);
+            let stream = || state.client.take_stream(index).map(IntoRawFd::into_raw_fd);
+            *out = datagrams.or_else(stream).ok_or(HP_STATUS_NOT_FOUND)? as hp_socket_t;
             Ok(())
         }))
     })

@@ -5,14 +5,11 @@ use std::time::Duration;
 
 use super::address::{HP_FAMILY_NONE, hp_addr};
 use super::guard::bytes;
-use super::peer::{HP_RTT_UNKNOWN, path_number, rtt_micros};
+use super::peer::{
+    HP_RTT_UNKNOWN, HP_TRANSPORT_TCP, HP_TRANSPORT_UDP, path_number, rtt_micros, transport_number,
+};
 use super::status::hp_status::{self, *};
 use crate::{AddressSource, ConnEnd, ConnEvent, ConnOptions, Connected, Transport};
-
-/// Datagrams.
-pub const HP_TRANSPORT_UDP: i32 = 1;
-/// A byte stream.
-pub const HP_TRANSPORT_TCP: i32 = 2;
 
 /// hp_conn_options.address_source: nobody tells our public address.
 pub const HP_ADDRESS_NOBODY: i32 = 0;
@@ -227,10 +224,7 @@ impl hp_conn_info {
     pub(super) fn new(connected: &Connected, struct_size: u32) -> Self {
         Self {
             struct_size,
-            transport: match connected.transport {
-                Transport::Udp => HP_TRANSPORT_UDP,
-                Transport::Tcp => HP_TRANSPORT_TCP,
-            },
+            transport: transport_number(connected.transport),
             local: connected.local.into(),
             remote: connected.remote.into(),
             path: path_number(connected.path),

@@ -7,11 +7,12 @@ use super::address::hp_addr;
 use super::client::{hp_client, with_state};
 use super::error::{guard_with, hp_error, is_valid, report, status_of};
 use super::guard::{clear_sized, guard, guard_or, write_sized};
-use super::peer::{path_number, refusal_name};
+use super::peer::{HP_TRANSPORT_TCP, HP_TRANSPORT_UDP, path_number, refusal_name};
 use super::status::hp_status::{self, *};
 use crate::net::portmap::Protocol;
 use crate::{
     Allocation, Attempt, Cause, Filtering, Mapping, NatCheck, NatReport, PathPolicy, Peer, Techniques,
+    TransportPolicy,
 };
 
 /// Path policy: direct paths; where there is none for two seconds, or can be none, the server forwards, if it offers that. The default.
@@ -52,6 +53,16 @@ pub const HP_CAUSE_POLICY: i32 = 5;
 pub const HP_CAUSE_TOO_SHORT: i32 = 6;
 /// Cause: one NAT gives each peer another port, and the right one was not found.
 pub const HP_CAUSE_NOT_FOUND: i32 = 7;
+/// hp_peer_cause: the server hears one of the two sides over TCP only, and the other one does not use TCP.
+pub const HP_CAUSE_NO_TCP: i32 = 8;
+/// hp_peer_cause: nobody answered over TCP.
+pub const HP_CAUSE_TCP_UNANSWERED: i32 = 9;
+/// hp_peer_cause: attempts over TCP were refused; a router answers in the peer's name.
+pub const HP_CAUSE_TCP_REFUSED: i32 = 10;
+/// hp_peer_cause: over TCP somebody else was there, or nothing was said.
+pub const HP_CAUSE_TCP_STRANGER: i32 = 11;
+/// hp_client_set_transport: UDP, and TCP with those of whom, as of ourselves, the server has heard over TCP only.
+pub const HP_TRANSPORT_EITHER: i32 = 3;
 
 /// hp_nat_report.mapping, .filtering, .allocation, .hairpin: not known.
 pub const HP_NAT_UNKNOWN: i32 = 0;
@@ -218,6 +229,28 @@ pub unsafe extern "C" fn hp_client_set_path_policy(client: *mut hp_client, polic
                 HP_PATHS_DIRECT_PREFERRED => PathPolicy::DirectPreferred,
                 HP_PATHS_DIRECT_ONLY => PathPolicy::DirectOnly,
                 HP_PATHS_RELAY_ONLY => PathPolicy::RelayOnly,
+                _ => return Err(HP_STATUS_INVALID_ARGUMENT.into()),
+            });
+            Ok(())
+        }))
+    })
+}
+
+/// Sets what may carry holes: HP_TRANSPORT_UDP (the default), HP_TRANSPORT_TCP, or HP_TRANSPORT_EITHER, which asks the server over UDP,
+/// and over TCP as well once that has been silent for a second. Over TCP the server must have been started with --tcp and speak native, each
+/// peer has a connection and so a socket of its own (hp_peer.transport tells which have), and hp_socket_take gives a connected one.
+/// Sessions, and hp_connect_peers, use UDP whatever is set here.
+/// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC.
+/// One thread at a time per client. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hp_client_set_transport(client: *mut hp_client, transport: i32) -> hp_status {
+    // SAFETY: the caller promises that the client is NULL or live.
+    guard(|| unsafe {
+        status_of(with_state(client, |state| {
+            state.client.set_transport(match transport {
+                HP_TRANSPORT_UDP => TransportPolicy::Udp,
+                HP_TRANSPORT_TCP => TransportPolicy::Tcp,
+                HP_TRANSPORT_EITHER => TransportPolicy::Either,
                 _ => return Err(HP_STATUS_INVALID_ARGUMENT.into()),
             });
             Ok(())

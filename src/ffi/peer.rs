@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::address::hp_addr;
 use crate::proto::wire::RelayRefusal;
-use crate::{CandidateKind, Peer};
+use crate::{CandidateKind, Peer, Transport};
 
 /// hp_peer.path: an address of the peer's own interface; nothing stands between.
 pub const HP_PATH_HOST: i32 = 1;
@@ -26,6 +26,10 @@ pub const HP_REFUSAL_NOT_OFFERED: i32 = 1;
 pub const HP_REFUSAL_UNKNOWN_PEER: i32 = 2;
 /// hp_peer.relay_refused: the server forwards as much as it allows, in all or for this client.
 pub const HP_REFUSAL_FULL: i32 = 3;
+/// Datagrams.
+pub const HP_TRANSPORT_UDP: i32 = 1;
+/// A byte stream.
+pub const HP_TRANSPORT_TCP: i32 = 2;
 /// hp_peer.rtt_us: not measured (the plain dialect has no means).
 pub const HP_RTT_UNKNOWN: u32 = u32::MAX;
 
@@ -51,6 +55,10 @@ pub struct hp_peer {
     pub guesses: u32,
     /// Why the server did not forward to the peer when it was asked to: HP_REFUSAL_*.
     pub relay_refused: i32,
+    /// What carries the hole: HP_TRANSPORT_UDP or HP_TRANSPORT_TCP.
+    pub transport: i32,
+    /// 0.
+    pub reserved: u32,
 }
 
 impl hp_peer {
@@ -65,7 +73,17 @@ impl hp_peer {
             authenticated: peer.authenticated.into(),
             guesses: peer.report.guesses,
             relay_refused: peer.report.relay_refused.map_or(HP_REFUSAL_NONE, refusal_number),
+            transport: transport_number(peer.transport),
+            reserved: 0,
         }
+    }
+}
+
+/// A transport as C has it.
+pub(super) fn transport_number(transport: Transport) -> i32 {
+    match transport {
+        Transport::Udp => HP_TRANSPORT_UDP,
+        Transport::Tcp => HP_TRANSPORT_TCP,
     }
 }
 
@@ -146,7 +164,7 @@ pub struct hp_counters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Cause, PunchReport, Transport};
+    use crate::{Cause, PunchReport};
 
     #[test]
     fn report_of_a_peer_is_told() {

@@ -17,7 +17,7 @@ struct attempt_room {
     unsigned char later[LATER], beyond[BEYOND];
 };
 
-static const int32_t not_causes[] = { INT32_MIN, INT32_MIN + 1, -1000, -1, HP_CAUSE_NOT_FOUND + 1, 1000, INT32_MAX };
+static const int32_t not_causes[] = { INT32_MIN, INT32_MIN + 1, -1000, -1, HP_CAUSE_TCP_STRANGER + 1, 1000, INT32_MAX };
 static const uint32_t bad_indices[] = { 1, 2, HP_MAX_PEERS, INT32_MAX, UINT32_MAX };
 
 static void causes_have_texts(void)
@@ -28,7 +28,7 @@ static void causes_have_texts(void)
     for (int32_t cause = -300; cause <= 300; cause++) {
         const char *text = hp_cause_text(cause);
         CHECK(text != NULL && text[0] != '\0' && text == hp_cause_text(cause));
-        int known = cause > HP_CAUSE_UNKNOWN && cause <= HP_CAUSE_NOT_FOUND;
+        int known = cause > HP_CAUSE_UNKNOWN && cause <= HP_CAUSE_TCP_STRANGER;
         CHECK(known == (strcmp(text, unknown) != 0));
         for (int32_t other = HP_CAUSE_UNKNOWN; known && other < cause; other++)
             CHECK(strcmp(text, hp_cause_text(other)) != 0);
@@ -106,6 +106,12 @@ static void careless_clients(void)
     static const uint32_t not_techniques[] = { HP_TECHNIQUES_ALL + 1, 64, 1u << 31, UINT32_MAX };
     struct attempt_room room;
     hp_client *client = new_client("127.0.0.1:9");
+    static const int32_t not_transports[] = { INT32_MIN, -1, 0, 4, INT32_MAX };
+    CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_client_set_transport(NULL, HP_TRANSPORT_UDP));
+    for (size_t i = 0; i < sizeof not_transports / sizeof *not_transports; i++)
+        CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_client_set_transport(client, not_transports[i]));
+    for (int32_t transport = HP_TRANSPORT_EITHER; transport >= HP_TRANSPORT_UDP; transport--)
+        CHECK_STATUS(HP_STATUS_OK, hp_client_set_transport(client, transport));
     CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_client_set_path_policy(NULL, HP_PATHS_DIRECT_PREFERRED));
     CHECK_STATUS(HP_STATUS_INVALID_ARGUMENT, hp_client_set_techniques(NULL, HP_TECHNIQUES_ALL));
     CHECK(hp_peer_cause(NULL, 0) == HP_CAUSE_UNKNOWN && hp_peer_attempt_count(NULL, 0) == 0);

@@ -93,6 +93,14 @@ namespace HolePunch.Native
         /// </summary>
         internal const int HP_REFUSAL_FULL = 3;
         /// <summary>
+        /// Datagrams.
+        /// </summary>
+        internal const int HP_TRANSPORT_UDP = 1;
+        /// <summary>
+        /// A byte stream.
+        /// </summary>
+        internal const int HP_TRANSPORT_TCP = 2;
+        /// <summary>
         /// Log level: a bug, or lost service.
         /// </summary>
         internal const int HP_LOG_ERROR = 1;
@@ -204,6 +212,26 @@ namespace HolePunch.Native
         /// Cause: one NAT gives each peer another port, and the right one was not found.
         /// </summary>
         internal const int HP_CAUSE_NOT_FOUND = 7;
+        /// <summary>
+        /// hp_peer_cause: the server hears one of the two sides over TCP only, and the other one does not use TCP.
+        /// </summary>
+        internal const int HP_CAUSE_NO_TCP = 8;
+        /// <summary>
+        /// hp_peer_cause: nobody answered over TCP.
+        /// </summary>
+        internal const int HP_CAUSE_TCP_UNANSWERED = 9;
+        /// <summary>
+        /// hp_peer_cause: attempts over TCP were refused; a router answers in the peer's name.
+        /// </summary>
+        internal const int HP_CAUSE_TCP_REFUSED = 10;
+        /// <summary>
+        /// hp_peer_cause: over TCP somebody else was there, or nothing was said.
+        /// </summary>
+        internal const int HP_CAUSE_TCP_STRANGER = 11;
+        /// <summary>
+        /// hp_client_set_transport: UDP, and TCP with those of whom, as of ourselves, the server has heard over TCP only.
+        /// </summary>
+        internal const int HP_TRANSPORT_EITHER = 3;
         /// <summary>
         /// hp_nat_report.mapping, .filtering, .allocation, .hairpin: not known.
         /// </summary>
@@ -377,14 +405,6 @@ namespace HolePunch.Native
         /// Longest message to a peer that is not encrypted.
         /// </summary>
         internal const int HP_SESSION_MAX_PLAIN_MESSAGE_LEN = 1200;
-        /// <summary>
-        /// Datagrams.
-        /// </summary>
-        internal const int HP_TRANSPORT_UDP = 1;
-        /// <summary>
-        /// A byte stream.
-        /// </summary>
-        internal const int HP_TRANSPORT_TCP = 2;
         /// <summary>
         /// hp_conn_options.address_source: nobody tells our public address.
         /// </summary>
@@ -704,7 +724,8 @@ namespace HolePunch.Native
         /// <summary>
         /// Takes a socket: it is the caller's for good, to be closed with close(). Nothing of the library touches it any more. It is
         /// a UDP socket, unconnected, blocking, close-on-exec; an IPv6 one takes no IPv4. Read the early datagrams first
-        /// (hp_early_receive), and ignore those for which hp_is_control_packet holds.
+        /// (hp_early_receive), and ignore those for which hp_is_control_packet holds. Of a peer whose transport is HP_TRANSPORT_TCP it is a
+        /// connected stream, blocking, close-on-exec, in which nothing of the library's comes.
         ///
         /// index, out, result, threads: as for hp_socket_fd. Since 0.1.
         /// </summary>
@@ -742,6 +763,17 @@ namespace HolePunch.Native
         /// </summary>
         [DllImport(__DllName, EntryPoint = "hp_client_set_path_policy", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern hp_status hp_client_set_path_policy(ClientHandle client, int policy);
+
+        /// <summary>
+        /// Sets what may carry holes: HP_TRANSPORT_UDP (the default), HP_TRANSPORT_TCP, or HP_TRANSPORT_EITHER, which asks the server over UDP,
+        /// and over TCP as well once that has been silent for a second. Over TCP the server must have been started with --tcp and speak native, each
+        /// peer has a connection and so a socket of its own (hp_peer.transport tells which have), and hp_socket_take gives a connected one.
+        /// Sessions, and hp_connect_peers, use UDP whatever is set here.
+        /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_BUSY, HP_STATUS_POISONED, HP_STATUS_PANIC.
+        /// One thread at a time per client. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_client_set_transport", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_client_set_transport(ClientHandle client, int transport);
 
         /// <summary>
         /// Sets what may be done to get through beside probing known endpoints: HP_TECHNIQUE_* bits, HP_TECHNIQUES_ALL at first.
@@ -1324,6 +1356,14 @@ namespace HolePunch.Native
         /// Why the server did not forward to the peer when it was asked to: HP_REFUSAL_*.
         /// </summary>
         public int relay_refused;
+        /// <summary>
+        /// What carries the hole: HP_TRANSPORT_UDP or HP_TRANSPORT_TCP.
+        /// </summary>
+        public int transport;
+        /// <summary>
+        /// 0.
+        /// </summary>
+        public uint reserved;
     }
 
     /// <summary>
