@@ -292,6 +292,22 @@ fn sessions_meet_talk_and_end_as_promised() {
 }
 
 #[test]
+fn connections_from_plain_addresses_talk_and_end_as_promised() {
+    let server = TestServer::start(DialectPolicy::Auto);
+    run_in_every_way("conn", |_| vec![server.address.to_string()]);
+}
+
+#[test]
+fn sockets_that_are_taken_from_a_connection_are_the_callers_alone() {
+    run_in_every_way("conn_take", |_| Vec::new());
+}
+
+#[test]
+fn calls_that_wait_on_a_connection_return_when_it_is_closed_freed_or_taken() {
+    run_in_every_way("conn_waits", |_| Vec::new());
+}
+
+#[test]
 fn embedded_server_lives_as_promised_and_answers_misuse_with_its_status() {
     run_in_every_way("server", |way| vec![if way == Way::Valgrind { "12" } else { "60" }.into()]);
 }
@@ -362,6 +378,15 @@ fn cycles_of_join_and_leave_leave_nothing_behind() {
         let mut arguments = vec![server.address.to_string(), id(), cycles.into()];
         arguments.extend((way == Way::Plain).then(|| "memory".into()));
         arguments
+    });
+}
+
+#[test]
+fn cycles_of_attempts_that_are_ended_leave_nothing_behind() {
+    run_in_every_way("conn_cycles", |way| match way {
+        Way::Plain => vec!["10000".into(), "memory".into()],
+        Way::Sanitized => vec!["2000".into()],
+        Way::Valgrind => vec!["200".into()],
     });
 }
 

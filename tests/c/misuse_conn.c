@@ -3,7 +3,7 @@
  *
  *   misuse_conn
  */
-#include "sized.h"
+#include "conns.h"
 
 static int some;
 static hp_conn *const stale = (hp_conn *)&some;
@@ -33,25 +33,6 @@ static void initialisers(void)
     CHECK(options.attempt_timeout_ms == 3000 && options.attempts == 3 && options.address_server == NULL);
     CHECK(event.struct_size == sizeof event && all_bytes((char *)&event + 4, sizeof event - 4, 0));
     CHECK(info.struct_size == sizeof info && all_bytes((char *)&info + 4, sizeof info - 4, 0));
-}
-
-static hp_conn_options usual(int32_t transport)
-{
-    hp_conn_options options = HP_CONN_OPTIONS_INIT;
-    options.transport = transport;
-    options.id = (const uint8_t *)"id";
-    options.id_len = 2;
-    CHECK_STATUS(HP_STATUS_OK, hp_addr_parse("127.0.0.1:0", &options.local));
-    return options;
-}
-
-static hp_conn *make(const hp_conn_options *options)
-{
-    hp_error error = HP_ERROR_INIT;
-    hp_conn *conn = NULL;
-    CHECK_STATUS(HP_STATUS_OK, hp_conn_new(options, &conn, &error));
-    CHECK(conn != NULL && error.status == HP_STATUS_OK);
-    return conn;
 }
 
 static void is_refused(hp_status expected, const hp_conn_options *options)
