@@ -6,6 +6,8 @@
 
 mod support;
 
+#[path = "c/conn_examples.rs"]
+mod conn_examples;
 #[path = "c/workshop.rs"]
 mod workshop;
 

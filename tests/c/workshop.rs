@@ -279,18 +279,24 @@ impl Running {
         }
     }
 
+    /// Waits until the program has ended its output, which it does by ending, without ending its input.
+    pub fn await_end(&mut self, limit: Duration) {
+        let end = Instant::now() + limit;
+        loop {
+            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) => self.stdout += &format!("{line}\n"),
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => self.give_up(limit),
+            }
+        }
+    }
+
     /// Ends the program's input and waits until it has ended.
     pub fn finish(mut self, limit: Duration) -> Finished {
         let end = Instant::now() + limit;
         drop(self.stdin.take());
         // The end of its output comes first, as a rule; either is bounded.
-        loop {
-            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(line) => self.stdout += &format!("{line}\n"),
-                Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => self.give_up(limit),
-            }
-        }
+        self.await_end(limit);
         let status = loop {
             match self.child.try_wait().unwrap() {
                 Some(status) => break status,
