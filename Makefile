@@ -40,7 +40,7 @@ build: ## build the library, hp-server, hp and the C examples (release)
 EXAMPLES := $(patsubst examples/c/%.c,build/bin/%,$(wildcard examples/c/*.c))
 examples: $(EXAMPLES) ## build the C examples into build/bin
 
-build/bin/addresses: examples/c/exchange.h
+build/bin/addresses build/bin/copy: examples/c/exchange.h
 build/bin/%: examples/c/%.c include/holepunch.h
 	@mkdir -p build/bin
 	$(CC) -std=c99 -D_POSIX_C_SOURCE=200809L $(WARNINGS) $(CFLAGS) -Iinclude $< -o $@ \
