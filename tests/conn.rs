@@ -538,3 +538,20 @@ fn public_address_is_not_waited_for_beyond_the_attempt() {
     assert_eq!(conn.public_address(None).unwrap_err().kind(), ErrorKind::ServerSilent);
     assert!(matches!(event(&conn), ConnEvent::PublicAddress(Err(_))));
 }
+
+#[test]
+fn what_does_not_fit_is_cut_and_nothing_of_ours_is_given_out() {
+    let [one, other] = pair([reading(Transport::Udp), reading(Transport::Udp)]);
+    connected(&one);
+    connected(&other);
+    let mut buffer = [0; 3];
+    for text in [&b"SYNopsis"[..], b"ACKnowledged", b"ho"] {
+        other.write(text, None).unwrap();
+        let fits = text.len().min(3);
+        assert_eq!(one.read(&mut buffer, Some(PATIENCE)).unwrap(), fits);
+        assert_eq!(buffer[..fits], text[..fits]);
+    }
+    other.close();
+    assert_eq!(one.read(&mut buffer, Some(PATIENCE)).unwrap_err().kind(), ErrorKind::NotConnected);
+    assert!(matches!(ended(&one), ConnEnd::ClosedByPeer));
+}

@@ -23,6 +23,8 @@ use crate::proto::wire::{Message, is_native};
 
 /// Copies of a goodbye over UDP.
 const GOODBYES: usize = 3;
+/// What of a datagram tells whether it is the library's: a goodbye, and a little more than any of the plain dialect's signals.
+const LONGEST_CONTROL: usize = 32;
 /// What the word that says goodbye is derived from.
 const GOODBYE_LABEL: &[u8] = b"libholepunch 2026-11 v1 goodbye";
 
@@ -110,27 +112,45 @@ impl Peer {
                 Came::End(None) => Arrival::End(ConnEnd::ClosedByPeer),
                 Came::End(Some(error)) => Arrival::End(ConnEnd::Failed(error)),
             },
-            Socket::Udp(endpoint) => match endpoint.receive(buffer) {
-                Ok(Some((datagram, source))) if source == self.connected.remote => self.judge(datagram),
-                // An error is what the network says of datagrams that were sent before; whether the peer is gone its silence tells.
-                Ok(Some(_)) | Err(_) => Arrival::Foreign,
-                Ok(None) => Arrival::Nothing,
-            },
+            Socket::Udp(endpoint) => self.receive_datagram(endpoint, buffer),
         }
     }
 
-    fn judge(&self, datagram: &[u8]) -> Arrival {
-        if is_native(datagram) {
-            return match Message::parse(datagram) {
+    /// Whose a datagram is its beginning tells, and its length; the caller's buffer may be too short for either.
+    fn receive_datagram(&self, endpoint: &UdpEndpoint, buffer: &mut [u8]) -> Arrival {
+        let mut beginning = [0; LONGEST_CONTROL];
+        let arrival = match endpoint.look(&mut beginning) {
+            Ok(Some((len, source))) if source == self.connected.remote => {
+                self.judge(&beginning[..len.min(LONGEST_CONTROL)], len)
+            }
+            // An error is what the network says of datagrams that were sent before; whether the peer is gone its silence tells.
+            Ok(Some(_)) | Err(_) => Arrival::Foreign,
+            Ok(None) => return Arrival::Nothing,
+        };
+        match arrival {
+            Arrival::Data(_) => match endpoint.receive(buffer) {
+                Ok(Some((datagram, _))) => Arrival::Data(datagram.len()),
+                _ => Arrival::Nothing,
+            },
+            other => {
+                endpoint.discard();
+                other
+            }
+        }
+    }
+
+    fn judge(&self, beginning: &[u8], len: usize) -> Arrival {
+        if is_native(beginning) {
+            return match Message::parse(beginning) {
                 Ok(Message::Goodbye(word)) if Some(word) == self.goodbye() => {
                     Arrival::End(ConnEnd::ClosedByPeer)
                 }
                 _ => Arrival::Control,
             };
         }
-        match Signal::parse(datagram) {
+        match Signal::parse(beginning) {
             Some(_) => Arrival::Control,
-            None => Arrival::Data(datagram.len()),
+            None => Arrival::Data(len),
         }
     }
 

@@ -193,6 +193,20 @@ impl UdpEndpoint {
         self.receive_with(buffer, 0)
     }
 
+    /// Looks at the beginning of the next datagram without consuming it: how long it is, and where it came from; `None` if there is none.
+    pub(crate) fn look(&self, beginning: &mut [u8]) -> io::Result<Option<(usize, SocketAddr)>> {
+        // SAFETY: `u8` and `MaybeUninit<u8>` have the same layout, and the kernel writes initialised bytes only.
+        let uninit = unsafe { &mut *(std::ptr::from_mut::<[u8]>(beginning) as *mut [MaybeUninit<u8>]) };
+        let flags = libc::MSG_PEEK | libc::MSG_TRUNC | libc::MSG_DONTWAIT;
+        match self.socket.recv_from_with_flags(uninit, flags) {
+            Ok((len, source)) => {
+                Ok(Some((len, source.as_socket().map(canonical).ok_or(ErrorKind::InvalidData)?)))
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn receive_with<'a>(
         &self,
         buffer: &'a mut [u8],
