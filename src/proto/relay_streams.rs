@@ -68,6 +68,8 @@ pub struct RelayStreams {
     limits: RelayLimits,
     /// How long a connection waits for the other side.
     patience: Duration,
+    /// How long nothing need be forwarded between two that are connected.
+    silence: Duration,
     rng: Rng,
     pairs: HashMap<u64, Pair, RandomState>,
     next: u64,
@@ -82,11 +84,12 @@ pub struct RelayStreams {
 impl RelayStreams {
     /// No pairs yet; tickets come from `rng`. Of the limits, `ports` is how many pairs one client can have. A connection waits for the
     /// other side of its pair for `patience`.
-    pub fn new(limits: RelayLimits, patience: Duration, mut rng: Rng) -> Self {
+    pub fn new(limits: RelayLimits, patience: Duration, silence: Duration, mut rng: Rng) -> Self {
         let hasher = RandomState::with_seeds(rng.u64(), rng.u64(), rng.u64(), rng.u64());
         Self {
             limits,
             patience,
+            silence,
             rng,
             pairs: HashMap::with_hasher(hasher.clone()),
             next: 0,
@@ -212,7 +215,10 @@ impl RelayStreams {
         }
         self.counters.alone += closed.len() as u64;
         let limits = &self.limits;
-        let is_over = |pair: &Pair| age(pair.used) >= limits.idle || age(pair.created) >= limits.lifetime;
+        let is_over = |pair: &Pair| {
+            let idle = if pair.is_joined() { self.silence } else { limits.idle };
+            age(pair.used) >= idle || age(pair.created) >= limits.lifetime
+        };
         let over: Vec<u64> = self.pairs.iter().filter(|(_, pair)| is_over(pair)).map(|(id, _)| *id).collect();
         for pair in over.iter().filter_map(|id| self.pairs.remove(id)) {
             self.by_key.remove(&pair.key);
@@ -248,6 +254,7 @@ mod tests {
         lifetime: Duration::from_secs(600),
     };
     const PATIENCE: Duration = Duration::from_secs(30);
+    const SILENCE: Duration = Duration::from_secs(100);
     const MILLISECOND: Duration = Duration::from_millis(1);
 
     fn party(number: u8) -> Party {
@@ -258,7 +265,7 @@ mod tests {
     }
 
     fn streams() -> (RelayStreams, Instant) {
-        (RelayStreams::new(LIMITS, PATIENCE, Rng::new([4; 32])), Instant::now())
+        (RelayStreams::new(LIMITS, PATIENCE, SILENCE, Rng::new([4; 32])), Instant::now())
     }
 
     /// Both tickets of the pair of these two.
@@ -335,7 +342,7 @@ mod tests {
         assert_eq!(streams.allowance(now, 1), 0);
         assert_eq!(streams.allowance(now, 3), 0, "nobody's");
         let unlimited = RelayLimits { bytes_per_second: None, ..LIMITS };
-        let mut streams = RelayStreams::new(unlimited, PATIENCE, Rng::new([4; 32]));
+        let mut streams = RelayStreams::new(unlimited, PATIENCE, SILENCE, Rng::new([4; 32]));
         let ticket = streams.grant(now, 7, party(1), party(2)).unwrap();
         streams.bind(now, &ticket, 1);
         streams.note_forwarded(now, 1, u64::MAX / 2);
@@ -364,8 +371,8 @@ mod tests {
         streams.bind(now, &tickets[1], 2);
         let used = now + Duration::from_secs(10);
         streams.note_used(used, 2);
-        assert_eq!(streams.handle_timeout(used + LIMITS.idle - MILLISECOND), []);
-        let mut closed = streams.handle_timeout(used + LIMITS.idle);
+        assert_eq!(streams.handle_timeout(used + SILENCE - MILLISECOND), []);
+        let mut closed = streams.handle_timeout(used + SILENCE);
         closed.sort_unstable();
         assert_eq!(closed, [1, 2]);
         assert!(is_empty(&streams));

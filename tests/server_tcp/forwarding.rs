@@ -337,8 +337,9 @@ fn connections_are_forwarded_only_where_both_are_offered() {
 
 #[test]
 fn who_waits_in_vain_and_who_says_nothing_is_closed() {
-    let tcp = TcpConfig { relay_wait: Duration::from_millis(1500), ..TcpConfig::default() };
     let idle = Duration::from_secs(3);
+    let relay_wait = Duration::from_millis(1500);
+    let tcp = TcpConfig { relay_wait, relay_silence: idle, ..TcpConfig::default() };
     let server = relay_with(RelayConfig { idle, ..unlimited() }, tcp);
     let (_members, tickets) = tickets(&server);
     let mut alone = show(server.address, &tickets[0], b"hello?");

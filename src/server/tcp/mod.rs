@@ -46,6 +46,9 @@ pub struct TcpConfig {
     pub silence: Duration,
     /// A connection that is to be forwarded waits so long for the other side; 30 s by default.
     pub relay_wait: Duration,
+    /// Two connections that are forwarded to each other may be silent for so long; 30 minutes by default. Programs that talk over
+    /// connections expect them to last.
+    pub relay_silence: Duration,
 }
 
 impl Default for TcpConfig {
@@ -56,6 +59,7 @@ impl Default for TcpConfig {
             first_message: Duration::from_secs(10),
             silence: Duration::from_secs(45),
             relay_wait: Duration::from_secs(30),
+            relay_silence: Duration::from_secs(30 * 60),
         }
     }
 }
@@ -70,7 +74,10 @@ impl TcpConfig {
                 )));
             }
         }
-        if [self.first_message, self.silence, self.relay_wait].iter().any(Duration::is_zero) {
+        if [self.first_message, self.silence, self.relay_wait, self.relay_silence]
+            .iter()
+            .any(Duration::is_zero)
+        {
             return Err(invalid("TCP connections must be given some time".into()));
         }
         Ok(())
@@ -211,7 +218,9 @@ impl TcpServer {
             listener.register(poll.registry(), number)?;
         }
         let waker = mio::Waker::new(poll.registry(), WAKER)?;
-        let relay = relay.map(|limits| Mutex::new(RelayStreams::new(limits, config.relay_wait, rng)));
+        let relay = relay.map(|limits| {
+            Mutex::new(RelayStreams::new(limits, config.relay_wait, config.relay_silence, rng))
+        });
         let tcp = Tcp { port, relay, posted: Mutex::default(), waker, totals: TcpTotals::default() };
         Ok((tcp, Self { config: config.clone(), poll, hasher, listeners }))
     }
