@@ -1,7 +1,8 @@
 /*
  * Times one call of hp_connect, for the laboratory's tests and the benchmark.
  *
- *   timed_connect [--dialect auto|native|plain] [--timeout MS] [--local IP:PORT] [--techniques BITS] SERVER ID PEERS
+ *   timed_connect [--dialect auto|native|plain] [--transport udp|tcp|either] [--timeout MS] [--local IP:PORT]
+ *                 [--techniques BITS] SERVER ID PEERS
  *
  *   ready                                    the client is made; one line of input opens the gate
  *   call <unix ns>                           CLOCK_REALTIME, so that the times of several processes compare
@@ -23,12 +24,14 @@
 #include <time.h>
 
 static const char *const dialects[] = { "auto", "native", "plain" };
+static const char *const transports[] = { "udp", "tcp", "either" };
+static const int32_t transport_numbers[] = { HP_TRANSPORT_UDP, HP_TRANSPORT_TCP, HP_TRANSPORT_EITHER };
 static const int32_t dialect_numbers[] = { HP_DIALECT_AUTO, HP_DIALECT_NATIVE, HP_DIALECT_PLAIN };
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: timed_connect [--dialect auto|native|plain] [--timeout MS] [--local IP:PORT] "
-                    "[--techniques BITS] SERVER ID PEERS\n");
+    fprintf(stderr, "usage: timed_connect [--dialect auto|native|plain] [--transport udp|tcp|either] [--timeout MS] "
+                    "[--local IP:PORT] [--techniques BITS] SERVER ID PEERS\n");
     return 2;
 }
 
@@ -67,20 +70,33 @@ static void list_peers(const hp_client *client)
 
 struct settings {
     int32_t dialect;
+    int32_t transport;
     const char *local;
     uint32_t techniques;
     int32_t timeout_ms;
 };
 
+/* Which of three names it is; -1 if none. */
+static int position(const char *const *names, const char *name)
+{
+    for (int i = 0; i < 3; i++)
+        if (strcmp(name, names[i]) == 0)
+            return i;
+    return -1;
+}
+
 static int parse_option(struct settings *settings, const char *option, const char *value)
 {
     char *end;
     if (strcmp(option, "--dialect") == 0) {
-        size_t number = 0, count = sizeof dialects / sizeof *dialects;
-        while (number < count && strcmp(value, dialects[number]) != 0)
-            number++;
-        settings->dialect = number < count ? dialect_numbers[number] : 0;
-        return number < count;
+        int number = position(dialects, value);
+        settings->dialect = number < 0 ? 0 : dialect_numbers[number];
+        return number >= 0;
+    }
+    if (strcmp(option, "--transport") == 0) {
+        int number = position(transports, value);
+        settings->transport = number < 0 ? 0 : transport_numbers[number];
+        return number >= 0;
     }
     if (strcmp(option, "--techniques") == 0) {
         settings->techniques = (uint32_t)strtoul(value, &end, 0);
@@ -98,6 +114,8 @@ static hp_status configure(hp_client *client, const struct settings *settings)
 {
     hp_status status = hp_client_set_dialect(client, settings->dialect);
     if (status == HP_STATUS_OK)
+        status = hp_client_set_transport(client, settings->transport);
+    if (status == HP_STATUS_OK)
         status = hp_client_set_techniques(client, settings->techniques);
     if (status == HP_STATUS_OK)
         status = hp_client_set_timeout_ms(client, settings->timeout_ms);
@@ -110,7 +128,7 @@ static hp_status configure(hp_client *client, const struct settings *settings)
 
 int main(int argc, char **argv)
 {
-    struct settings settings = { HP_DIALECT_AUTO, NULL, HP_TECHNIQUES_ALL, 40000 };
+    struct settings settings = { HP_DIALECT_AUTO, HP_TRANSPORT_UDP, NULL, HP_TECHNIQUES_ALL, 40000 };
     int at = 1;
     for (; argc - at > 3; at += 2) {
         if (argc - at < 5 || !parse_option(&settings, argv[at], argv[at + 1]))
