@@ -80,26 +80,47 @@ namespace HolePunch
         }
 
         // True with null: nothing more will happen.
-        private unsafe bool TryNext(out SessionEvent next)
+        private bool TryNext(out SessionEvent next)
+        {
+            bool held = false;
+            lock (asking)
+            {
+                try
+                {
+                    ThrowIfDisposed();
+                    // What an event leads to lives as long as the session.
+                    handle.DangerousAddRef(ref held);
+                    return TryAsk(out next);
+                }
+                finally
+                {
+                    if (held)
+                        handle.DangerousRelease();
+                }
+            }
+        }
+
+        private unsafe bool TryAsk(out SessionEvent next)
         {
             hp_session_event native = default(hp_session_event);
             native.struct_size = (uint)sizeof(hp_session_event);
-            lock (asking)
+            next = null;
+            while (next == null)
             {
-                next = null;
-                while (next == null)
+                ThrowIfDisposed();
+                hp_status status = NativeMethods.hp_session_next_event(handle, 0, &native);
+                if (status == hp_status.HP_STATUS_NOTHING)
+                    return false;
+                if (status == hp_status.HP_STATUS_CANCELLED)
                 {
+                    // Disposing leaves, too.
                     ThrowIfDisposed();
-                    hp_status status = NativeMethods.hp_session_next_event(handle, 0, &native);
-                    if (status == hp_status.HP_STATUS_NOTHING)
-                        return false;
-                    if (status == hp_status.HP_STATUS_CANCELLED)
-                        return ended = true;
-                    Interop.Check(status);
-                    next = SessionEvent.From(&native);
+                    return ended = true;
                 }
-                return true;
+                Interop.Check(status);
+                next = SessionEvent.From(&native);
             }
+            return true;
         }
 
         /// <summary>

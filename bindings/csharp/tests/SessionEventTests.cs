@@ -189,6 +189,38 @@ namespace HolePunch.Tests
         }
 
         [Test]
+        private static void Disposing_does_not_spoil_an_event_that_another_thread_fetches()
+        {
+            byte[] sent = AddressPair.Noise(Session.MaxMessageLength);
+            using (var service = new Service())
+            {
+                for (int round = 0; round < 10; round++)
+                {
+                    Session[] both = service.Join(2);
+                    while (both[0].TrySend(both[1].LocalId, sent, out ulong number))
+                    {
+                    }
+                    int heard = 0;
+                    Task listening = Task.Run(() =>
+                    {
+                        for (;;)
+                        {
+                            if (both[1].NextEvent() is SessionEvent.Message message)
+                            {
+                                Check.True(sent.SequenceEqual(message.Data), "as it was sent");
+                                Interlocked.Increment(ref heard);
+                            }
+                        }
+                    });
+                    Check.Eventually("messages come", () => Volatile.Read(ref heard) > round);
+                    both[1].Dispose();
+                    Check.Throws<ObjectDisposedException>(listening);
+                    both.Dispose();
+                }
+            }
+        }
+
+        [Test]
         private static void Each_event_is_told_to_one_of_many_that_wait()
         {
             const int count = 400;
