@@ -34,7 +34,9 @@ namespace HolePunch
         /// Binds to a port and, if somebody is to be asked for our public address, asks. Nobody is let in, and nothing is
         /// sent to a peer, before it is connected.
         /// </summary>
-        /// <param name="transport">What carries the connection.</param>
+        /// <param name="transport">
+        /// What carries the connection, <see cref="Transport.Udp"/> or <see cref="Transport.Tcp"/>.
+        /// </param>
         /// <param name="id">
         /// What both sides share, 1 to 1000 bytes, and prove to each other. Whoever knows it is the peer.
         /// </param>

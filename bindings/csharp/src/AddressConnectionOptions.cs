@@ -4,16 +4,6 @@ using HolePunch.Native;
 
 namespace HolePunch
 {
-    /// <summary>What carries a connection.</summary>
-    public enum Transport
-    {
-        /// <summary>Datagrams.</summary>
-        Udp = NativeMethods.HP_TRANSPORT_UDP,
-
-        /// <summary>A byte stream.</summary>
-        Tcp = NativeMethods.HP_TRANSPORT_TCP,
-    }
-
     /// <summary>What an <see cref="AddressConnection"/> is made with. The defaults are fine in one network.</summary>
     public sealed class AddressConnectionOptions
     {
@@ -59,7 +49,7 @@ namespace HolePunch
         internal unsafe hp_conn_options ToNative(Transport transport)
         {
             if (transport != Transport.Udp && transport != Transport.Tcp)
-                throw new ArgumentOutOfRangeException(nameof(transport), transport, "There is no such transport.");
+                throw new ArgumentOutOfRangeException(nameof(transport), transport, "It must be Udp or Tcp.");
             long timeout = Interop.Milliseconds(AttemptTimeout);
             Check(nameof(AttemptTimeout), AttemptTimeout, timeout >= 1 && timeout <= 3600000, "1 ms to an hour");
             Check(nameof(Attempts), Attempts, Attempts >= 1 && Attempts <= 1000, "1 to 1000");

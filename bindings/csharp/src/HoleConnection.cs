@@ -23,20 +23,29 @@ namespace HolePunch
             Socket.KeepOnly(peer.EndPoint);
         }
 
+        private static HolePunchClient Client(string server, HolePunchClientOptions options)
+        {
+            if (options != null && options.Transport != Transport.Udp)
+                throw new ArgumentException("A HoleConnection carries datagrams, over UDP only: for TCP there is "
+                    + nameof(HolePunchClient) + "." + nameof(HolePunchClient.TakeStream) + ".", nameof(options));
+            return new HolePunchClient(server, options);
+        }
+
         /// <summary>
         /// Meets the one other program that connects with the same server and ID, and returns a connection to it. Blocks
         /// until the hole is open, time is up or the call is cancelled.
         /// </summary>
         /// <param name="server">The rendezvous server as "host:port".</param>
         /// <param name="id">The session ID, 1 to 1000 bytes; the same for both.</param>
-        /// <param name="options">How to connect; null for the defaults.</param>
+        /// <param name="options">How to connect; null for the defaults. Its transport must be UDP.</param>
         /// <param name="cancellationToken">Ends the call at once.</param>
         /// <exception cref="HolePunchException">It failed.</exception>
+        /// <exception cref="ArgumentException">An option makes no sense, or the transport is not UDP alone.</exception>
         /// <exception cref="OperationCanceledException">It was cancelled.</exception>
         public static HoleConnection Connect(string server, byte[] id, HolePunchClientOptions options = null,
             CancellationToken cancellationToken = default(CancellationToken))
         {
-            var client = new HolePunchClient(server, options);
+            HolePunchClient client = Client(server, options);
             try
             {
                 return new HoleConnection(client, client.Connect(id, 1, cancellationToken)[0]);
@@ -65,7 +74,7 @@ namespace HolePunch
         public static async Task<HoleConnection> ConnectAsync(string server, byte[] id, HolePunchClientOptions options = null,
             CancellationToken cancellationToken = default(CancellationToken))
         {
-            var client = new HolePunchClient(server, options);
+            HolePunchClient client = Client(server, options);
             try
             {
                 var peers = await client.ConnectAsync(id, 1, cancellationToken).ConfigureAwait(false);

@@ -98,6 +98,10 @@ namespace HolePunch
                 nameof(options.PathPolicy), options.PathPolicy, "a value of PathPolicy");
             Arguments.CheckSetting(NativeMethods.hp_client_set_techniques(handle, (uint)options.Techniques),
                 nameof(options.Techniques), options.Techniques, "a combination of Techniques");
+            Arguments.CheckSetting(NativeMethods.hp_client_set_transport(handle, (int)options.Transport),
+                nameof(options.Transport), options.Transport, "a value of Transport");
+            if (options.Transport != Transport.Udp)
+                CheckTcp(options);
             if (options.LocalEndPoint != null)
             {
                 Arguments.CheckEndPoint(options.LocalEndPoint, nameof(options.LocalEndPoint));
@@ -106,6 +110,16 @@ namespace HolePunch
             }
             if (given != null)
                 Give();
+        }
+
+        // What does not go with TCP.
+        private static void CheckTcp(HolePunchClientOptions options)
+        {
+            if (options.Dialect == Dialect.Plain)
+                throw new ArgumentException("The plain dialect knows no TCP.", nameof(options.Transport));
+            // A call that needs no UDP socket closes it.
+            if (options.Socket != null)
+                throw new ArgumentException("With a socket of one's own there is UDP only.", nameof(options.Transport));
         }
 
         // 0, which is out of range, for whatever does not fit.

@@ -36,6 +36,14 @@ namespace HolePunch
         public Techniques Techniques { get; set; } = Techniques.All;
 
         /// <summary>
+        /// What may carry holes, <see cref="Transport.Udp"/> by default. With <see cref="Transport.Either"/> the server is
+        /// asked over TCP as well once it has been silent over UDP for a second. Over TCP the server must take connections
+        /// (<see cref="HolePunchServerOptions.Tcp"/>) and speak native, so that <see cref="Dialect.Plain"/> does not go with
+        /// it. Sessions, and <see cref="HolePunchClient.ConnectPeers"/>, use UDP whatever is set here.
+        /// </summary>
+        public Transport Transport { get; set; } = Transport.Udp;
+
+        /// <summary>
         /// The local address to bind to, which also fixes the address family; with port 0 the system chooses the port.
         /// Null, the default, leaves all to the system.
         /// </summary>
@@ -44,7 +52,7 @@ namespace HolePunch
         /// <summary>
         /// A UDP socket of the caller's, bound and unconnected, that the client uses instead of making its own. It stays
         /// the caller's to close. As long as a call runs, or a session that was joined with it, nobody else may read from it.
-        /// Not on Windows.
+        /// Only where <see cref="Transport"/> is <see cref="Transport.Udp"/>, and not on Windows.
         /// </summary>
         public Socket Socket { get; set; }
     }

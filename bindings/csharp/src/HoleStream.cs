@@ -10,8 +10,8 @@ using HolePunch.Native;
 namespace HolePunch
 {
     /// <summary>
-    /// A TCP connection that <see cref="AddressConnection.TakeStream"/> has moved to the caller. Nothing is encrypted. One
-    /// thread may read while another one writes.
+    /// A TCP connection that <see cref="HolePunchClient.TakeStream"/> or <see cref="AddressConnection.TakeStream"/> has moved
+    /// to the caller. Nothing is encrypted. One thread may read while another one writes.
     /// </summary>
     public sealed class HoleStream : Stream
     {

@@ -83,6 +83,18 @@ namespace HolePunch
 
         /// <summary>One NAT gives each peer another port, and the right one was not found.</summary>
         NotFound = NativeMethods.HP_CAUSE_NOT_FOUND,
+
+        /// <summary>The server hears one of the two sides over TCP only, and the other one does not use TCP.</summary>
+        NoTcp = NativeMethods.HP_CAUSE_NO_TCP,
+
+        /// <summary>Nobody answered over TCP.</summary>
+        TcpUnanswered = NativeMethods.HP_CAUSE_TCP_UNANSWERED,
+
+        /// <summary>Attempts over TCP were refused; a router answers in the peer's name.</summary>
+        TcpRefused = NativeMethods.HP_CAUSE_TCP_REFUSED,
+
+        /// <summary>Over TCP somebody else was there, or nothing was said.</summary>
+        TcpStranger = NativeMethods.HP_CAUSE_TCP_STRANGER,
     }
 
     /// <summary>Why a server does not forward to a peer.</summary>

@@ -15,6 +15,7 @@ namespace HolePunch
             RoundTripTime = Interop.RoundTripTime(native->rtt_us);
             Connected = native->connected != 0;
             Authenticated = native->authenticated != 0;
+            Transport = (Transport)native->transport;
             SocketIndex = native->socket;
             Call = call;
             Cause = cause;
@@ -44,6 +45,12 @@ namespace HolePunch
         /// Whether the peer proved that it knows the session ID, or merely spoke from a listed address (plain dialect).
         /// </summary>
         public bool Authenticated { get; }
+
+        /// <summary>
+        /// What carries the hole, <see cref="Transport.Udp"/> or <see cref="Transport.Tcp"/>: whether it is to be taken with
+        /// <see cref="HolePunchClient.TakeSocket"/> or with <see cref="HolePunchClient.TakeStream"/>.
+        /// </summary>
+        public Transport Transport { get; }
 
         /// <summary>
         /// What probably kept the peer from being reached; <see cref="Cause.Unknown"/> if nothing did, or too little is

@@ -245,6 +245,7 @@ namespace HolePunch.Tests
             Refuses<ArgumentException>(options => options.PublicAddress = IPAddress.IPv6Loopback);
             Refuses<HolePunchException>(options => options.LocalEndPoint = new IPEndPoint(IPAddress.Parse("192.0.2.1"), 0));
             Check.Throws<ArgumentOutOfRangeException>(() => new AddressConnection(0, id));
+            Check.Throws<ArgumentOutOfRangeException>(() => new AddressConnection(Transport.Either, id));
             Check.Throws<ArgumentNullException>(() => new AddressConnection(Transport.Tcp, (string)null));
             Check.Throws<ArgumentNullException>(() => new AddressConnection(Transport.Tcp, (byte[])null));
             Check.Throws<ArgumentException>(() => new AddressConnection(Transport.Tcp, ""));

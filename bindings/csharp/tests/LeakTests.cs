@@ -65,6 +65,28 @@ namespace HolePunch.Tests
         }
 
         [Test]
+        private static void Calls_over_TCP_leave_nothing_behind()
+        {
+            var options = new HolePunchClientOptions { Timeout = TimeSpan.FromSeconds(15), Transport = Transport.Tcp };
+            using (var service = new Service(new HolePunchServerOptions { Tcp = new TcpOptions() }))
+                LeavesNothing(() =>
+                {
+                    for (int i = 0; i < 5; i++)
+                    {
+                        byte[] id = Service.NewId();
+                        using (HolePunchClient a = service.Client(options), b = service.Client(options))
+                        {
+                            Task other = b.ConnectAsync(id, 1);
+                            Peer peer = a.Connect(id, 1).Single();
+                            other.Wait();
+                            // The other side's connection is left to its client.
+                            a.TakeStream(peer).Dispose();
+                        }
+                    }
+                });
+        }
+
+        [Test]
         private static void NAT_checks_leave_nothing_behind()
         {
             using (var service = new Service())

@@ -152,15 +152,18 @@ namespace HolePunch.Tests
         }
 
         [Test]
-        private static void Policies_and_techniques_have_their_defaults_and_ranges()
+        private static void Policies_techniques_and_transports_have_their_defaults_and_ranges()
         {
             var options = new HolePunchClientOptions();
             Check.Equal(PathPolicy.DirectPreferred, options.PathPolicy);
             Check.Equal(Techniques.All, options.Techniques);
+            Check.Equal(Transport.Udp, options.Transport);
             foreach (int policy in new[] { -1, 3 })
                 Refused("PathPolicy", new HolePunchClientOptions { PathPolicy = (PathPolicy)policy });
             foreach (int techniques in new[] { -1, 64 })
                 Refused("Techniques", new HolePunchClientOptions { Techniques = (Techniques)techniques });
+            foreach (int transport in new[] { 0, 4 })
+                Refused("Transport", new HolePunchClientOptions { Transport = (Transport)transport });
         }
 
         private static void Refused(string option, HolePunchClientOptions options)
