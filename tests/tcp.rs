@@ -108,7 +108,11 @@ fn who_uses_udp_only_is_told_why_nothing_comes_of_it() {
         let (mut client, id) = (server.client(), id.clone());
         client.set_transport(transport);
         client.set_timeout(Some(Duration::from_secs(2)));
-        std::thread::spawn(move || client.connect(&id, 1).unwrap_err())
+        std::thread::spawn(move || {
+            let error = client.connect(&id, 1).unwrap_err();
+            assert_eq!(client.socket_fd(error.peers()[0].socket), None, "there is no connection");
+            error
+        })
     };
     for error in [TransportPolicy::Udp, TransportPolicy::Tcp].map(call).map(|call| call.join().unwrap()) {
         assert_eq!(error.kind(), ErrorKind::TimedOutPunching, "{error}");

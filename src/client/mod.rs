@@ -228,7 +228,7 @@ impl Client {
 
     /// What may carry holes: [`TransportPolicy::Udp`] by default. Over TCP the server must have been started with `--tcp` and
     /// speak native, each peer has a connection, and so a socket, of its own, and the relay forwards bytes. Sessions, and
-    /// [`Self::connect_peers`], use UDP whatever is set here.
+    /// [`Self::connect_peers`], use UDP whatever is set here. A socket that was given is closed where it is of no use.
     pub fn set_transport(&mut self, transport: TransportPolicy) {
         self.transport = transport;
     }

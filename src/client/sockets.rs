@@ -33,7 +33,9 @@ impl Client {
     /// Peers' connections count on where the other sockets end.
     pub(super) fn place_streams(&self, found: &mut [Peer]) {
         for peer in found.iter_mut().filter(|peer| peer.transport == Transport::Tcp) {
-            peer.socket += self.sockets.len();
+            // Who was not reached has none.
+            let at = if peer.connected { peer.socket } else { self.streams.len() };
+            peer.socket = self.sockets.len() + at;
         }
     }
 

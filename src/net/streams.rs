@@ -67,6 +67,13 @@ impl StreamSockets {
                         connection.abort();
                     }
                 }
+                StreamCommand::Relisten => {
+                    for port in &mut self.ports {
+                        if let Err(error) = port.relisten() {
+                            log::debug!(target: "holepunch::streams", "listening anew: {error}");
+                        }
+                    }
+                }
             }
         }
     }

@@ -47,6 +47,12 @@ impl TcpPort {
         Ok(Self { listener, local })
     }
 
+    /// Listens anew on the same port; who had begun to connect, and has not got as far as [`Self::accept`], has to begin again.
+    pub(crate) fn relisten(&mut self) -> io::Result<()> {
+        *self = Self::bind(self.local)?;
+        Ok(())
+    }
+
     /// What it is bound to.
     pub(crate) fn local(&self) -> SocketAddr {
         self.local

@@ -41,6 +41,9 @@ const PAUSES_MS: Range<u64> = 50..250;
 const LATER_PAUSES_MS: Range<u64> = 500..1000;
 const LATER: Duration = Duration::from_secs(10);
 
+/// So often in a row a connection is there already that never comes to anything.
+const STUCK_AFTER: u8 = 2;
+
 /// How the driver is to read from a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
@@ -220,6 +223,16 @@ impl StreamPunch {
         match result {
             Ok(()) => self.begin(now, at),
             Err(failure) => {
+                let taken = failure == DialFailure::Taken;
+                let mut stuck = false;
+                for target in self.targets_of(at) {
+                    target.taken = if taken { target.taken + 1 } else { 0 };
+                    stuck |= target.taken >= STUCK_AFTER;
+                    target.taken %= STUCK_AFTER;
+                }
+                if stuck {
+                    self.commands.push_back(StreamCommand::Relisten);
+                }
                 let owner = self.forget(at).owner;
                 if let Some(peer) = owner.and_then(|owner| self.peers.get_mut(owner)) {
                     peer.report.note(failure);

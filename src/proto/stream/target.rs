@@ -20,13 +20,15 @@ pub struct Target {
     /// When it is tried next, where the other side does not know.
     next: Option<Instant>,
     tries: u32,
+    /// How often in a row our own system had such a connection already.
+    pub taken: u8,
     /// The attempt, or the connection, that there is.
     pub current: Option<StreamId>,
 }
 
 impl Target {
     pub fn new(candidate: Candidate, forwarding: Option<Forwarding>, start: Instant) -> Self {
-        Self { candidate, forwarding, start, next: None, tries: 0, current: None }
+        Self { candidate, forwarding, start, next: None, tries: 0, taken: 0, current: None }
     }
 
     /// When it is tried (again); `None` as long as an attempt is under way.

@@ -125,6 +125,7 @@ impl World {
                             self.later(Happening::Bytes { side: other, id, bytes });
                         }
                     }
+                    StreamCommand::Relisten => panic!("nothing is stuck here"),
                     StreamCommand::Close(id) => {
                         self.dialling.retain(|dialling| *dialling != (side, id));
                         if let Some((other, id)) = self.links.remove(&(side, id)) {
@@ -363,4 +364,30 @@ fn forwarded_connection_begins_with_its_ticket_and_is_proven_like_any_other() {
     side.handle_bytes(start, id, b"HTTP/1.1 400 Bad Request");
     assert_eq!(side.report(peer).unwrap().strangers, 1);
     assert_eq!(side.reading(id), Reading::Nothing);
+}
+
+#[test]
+fn listener_that_blocks_the_way_is_made_anew() {
+    let mut now = Instant::now();
+    let mut side = StreamPunch::new(config(0, ID), Rng::new([1; 32]));
+    let candidate = Candidate { kind: CandidateKind::Reflexive, endpoint: endpoint(1) };
+    side.add_peer(now, PeerId::UNKNOWN, &[candidate], now);
+    let mut relistened = Vec::new();
+    for failure in [
+        DialFailure::Taken,
+        DialFailure::Refused,
+        DialFailure::Taken,
+        DialFailure::Taken,
+        DialFailure::Taken,
+        DialFailure::Taken,
+    ] {
+        let Some(StreamCommand::Dial { id, .. }) = side.poll_command() else { panic!() };
+        side.handle_dialled(now, id, Err(failure));
+        let anew = side.poll_command();
+        assert!(matches!(anew, None | Some(StreamCommand::Relisten)));
+        relistened.push(anew.is_some());
+        now = side.poll_timeout().unwrap();
+        side.handle_timeout(now);
+    }
+    assert_eq!(relistened, [false, false, false, true, false, true]);
 }

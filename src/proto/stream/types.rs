@@ -39,6 +39,8 @@ pub enum StreamCommand {
     Send(StreamId, Vec<u8>),
     /// Close it, without a word.
     Close(StreamId),
+    /// Listen anew, and forget who has begun to connect: see [`DialFailure::Taken`].
+    Relisten,
 }
 
 /// Why an attempt failed.
@@ -50,7 +52,9 @@ pub enum DialFailure {
     Unreachable,
     /// Nobody answered.
     TimedOut,
-    /// There is such a connection already, from the other side.
+    /// There is such a connection already, from the other side; or one that never will be: our NAT has let an attempt of the peer's in after it
+    /// ended ours, and the answer that our listener gives does not get out. As long as the listener waits for more, nothing else can be
+    /// tried between the two endpoints.
     Taken,
     /// Our own system does not do it; its error number.
     Local(i32),
