@@ -315,6 +315,10 @@ pub extern "C" fn hp_cause_text(cause: i32) -> *const c_char {
         Cause::Policy,
         Cause::TooShort,
         Cause::NotFound,
+        Cause::NoTcp,
+        Cause::TcpUnanswered,
+        Cause::TcpRefused,
+        Cause::TcpStranger,
     ];
     let cause = known.into_iter().find(|known| *known as i32 == cause).unwrap_or(Cause::Unknown);
     cause.c_text().as_ptr()
