@@ -290,7 +290,9 @@ func (c *AddrConn) note(event connEvent) bool {
 		if c.bound, c.peer, there = c.native.info(); !there {
 			// It has gone already; what it said is still to be read.
 			c.bound = c.local[0]
-			c.peer = Peer{Addr: e.remote, Path: PeerReflexive, Connected: true, Authenticated: !c.settings.unauthenticated}
+			c.peer = Peer{
+				Addr: e.remote, Path: PeerReflexive, Transport: c.transport, Connected: true, Authenticated: !c.settings.unauthenticated,
+			}
 		}
 	case connEnded:
 		c.over = e.err

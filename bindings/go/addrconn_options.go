@@ -17,7 +17,7 @@ const (
 	MaxAttempts = 1000
 )
 
-// A Transport is what carries an [AddrConn].
+// A Transport is what carries an [AddrConn], or the hole to a [Peer].
 type Transport int
 
 const (
@@ -25,15 +25,20 @@ const (
 	UDP Transport = iota + 1
 	// TCP carries a stream of bytes.
 	TCP
+	// Either is for [WithTransport] only: [UDP], and [TCP] with those of whom, as
+	// of ourselves, the server has heard over TCP only.
+	Either
 )
 
-// String returns "udp" or "tcp".
+// String returns "udp", "tcp" or "either".
 func (t Transport) String() string {
 	switch t {
 	case UDP:
 		return "udp"
 	case TCP:
 		return "tcp"
+	case Either:
+		return "either"
 	}
 	return "unknown"
 }

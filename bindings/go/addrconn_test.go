@@ -119,7 +119,7 @@ func TestAddrConnsConnectTalkAndPart(t *testing.T) {
 					if local.Network() != transport.String() || local.Network() != remote.Network() || local.String() != remote.String() {
 						t.Errorf("%v is %v for the other side", local, remote)
 					}
-					if peer := way.from.Peer(); !peer.Connected || peer.Authenticated != authenticated || peer.Path == 0 || peer.Addr.String() != way.to.LocalAddr().String() {
+					if peer := way.from.Peer(); !peer.Connected || peer.Authenticated != authenticated || peer.Transport != transport || peer.Path == 0 || peer.Addr.String() != way.to.LocalAddr().String() {
 						t.Errorf("%+v", peer)
 					}
 					for _, data := range []string{"hello", "\x00binary\x00", strings.Repeat("long", 250)} {

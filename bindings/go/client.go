@@ -22,11 +22,12 @@ type Client struct {
 	closed chan struct{}
 	once   sync.Once
 
-	timeout  time.Duration
-	lifetime time.Duration
-	calls    uint64
-	given    *net.UDPConn
-	taken    map[uint32]*net.UDPConn
+	timeout   time.Duration
+	lifetime  time.Duration
+	transport Transport
+	calls     uint64
+	given     *net.UDPConn
+	taken     map[uint32]net.Conn
 }
 
 // NewClient makes a client of the rendezvous server at "host:port". The host is
@@ -37,10 +38,11 @@ func NewClient(server string, options ...Option) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{
-		native:  native,
-		turn:    make(chan struct{}, 1),
-		closed:  make(chan struct{}),
-		timeout: DefaultTimeout,
+		native:    native,
+		turn:      make(chan struct{}, 1),
+		closed:    make(chan struct{}),
+		timeout:   DefaultTimeout,
+		transport: UDP,
 	}
 	runtime.SetFinalizer(c, (*Client).Close)
 	if err := c.Configure(options...); err != nil {
@@ -90,6 +92,12 @@ func (c *Client) Configure(options ...Option) error {
 			if err := c.native.setTechniques(*s.techniques); err != nil {
 				return err
 			}
+		}
+		if s.transport != nil {
+			if err := c.native.setTransport(*s.transport); err != nil {
+				return err
+			}
+			c.transport = *s.transport
 		}
 		if s.lifetime != nil {
 			if *s.lifetime < 0 {
@@ -286,34 +294,77 @@ func (c *Client) use(op string, work func() error) error {
 // One that was given by [WithUDPConn] is returned as it was given.
 //
 // It is unconnected. Drop what [IsControlPacket] holds for, and read
-// [Client.EarlyDatagrams] first. The peer must be one of the last call's.
+// [Client.EarlyDatagrams] first. The peer must be one of the last call's, and its
+// [Peer.Transport] UDP.
 func (c *Client) TakeUDPConn(peer Peer) (*net.UDPConn, error) {
-	var socket *net.UDPConn
-	err := c.use("take a socket", func() (err error) {
-		if err := c.check("use a socket", peer); err != nil {
-			return err
-		}
-		if socket = c.taken[peer.socket]; socket != nil {
-			return nil
-		}
+	conn, err := c.takeOnce(peer, UDP, func() (net.Conn, error) {
 		if c.given != nil {
 			// The library keeps its duplicate for calls to come.
-			_, err = c.native.lendSocket(peer.socket)
-			socket = c.given
-		} else {
-			socket, err = c.take(peer.socket)
+			_, err := c.native.lendSocket(peer.socket)
+			return c.given, err
 		}
+		file, err := c.take(peer.socket)
 		if err != nil {
-			socket = nil
+			return nil, err
+		}
+		defer file.Close() // FilePacketConn makes a duplicate.
+		socket, err := net.FilePacketConn(file)
+		if err != nil {
+			return nil, err
+		}
+		return socket.(*net.UDPConn), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return conn.(*net.UDPConn), nil
+}
+
+// TakeTCPConn moves the connection to a peer from the client to the caller, for
+// good: nothing of the library touches it any more, and nothing of the library's
+// comes in it. A second call for a peer returns the same one, to be closed once.
+//
+// The peer must be one of the last call's, and its [Peer.Transport] TCP: see
+// [WithTransport].
+func (c *Client) TakeTCPConn(peer Peer) (*net.TCPConn, error) {
+	conn, err := c.takeOnce(peer, TCP, func() (net.Conn, error) {
+		file, err := c.take(peer.socket)
+		if err != nil {
+			return nil, err
+		}
+		defer file.Close() // FileConn makes a duplicate.
+		return net.FileConn(file)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return conn.(*net.TCPConn), nil
+}
+
+// takeOnce takes a socket of that transport unless it was taken before, and then
+// returns what it was taken as.
+func (c *Client) takeOnce(peer Peer, transport Transport, take func() (net.Conn, error)) (conn net.Conn, err error) {
+	const op = "take a socket"
+	err = c.use(op, func() error {
+		if err := c.check(op, peer); err != nil {
+			return err
+		}
+		if peer.Transport != transport {
+			return invalid(op, "the hole to the peer is over "+peer.Transport.String()+", not "+transport.String())
+		}
+		if conn = c.taken[peer.socket]; conn != nil {
+			return nil
+		}
+		if conn, err = take(); err != nil {
 			return err
 		}
 		if c.taken == nil {
-			c.taken = make(map[uint32]*net.UDPConn)
+			c.taken = make(map[uint32]net.Conn)
 		}
-		c.taken[peer.socket] = socket
+		c.taken[peer.socket] = conn
 		return nil
 	})
-	return socket, err
+	return conn, err
 }
 
 // check tells if a peer is not of the last call, whose sockets and keys are
@@ -325,23 +376,12 @@ func (c *Client) check(op string, peer Peer) error {
 	return nil
 }
 
-func (c *Client) take(index uint32) (*net.UDPConn, error) {
+func (c *Client) take(index uint32) (*os.File, error) {
 	fd, err := c.native.takeSocket(index)
 	if err != nil {
 		return nil, err
 	}
-	file := os.NewFile(fd, "holepunch")
-	defer file.Close() // FilePacketConn makes a duplicate.
-	conn, err := net.FilePacketConn(file)
-	if err != nil {
-		return nil, err
-	}
-	socket, ok := conn.(*net.UDPConn)
-	if !ok {
-		conn.Close()
-		return nil, &Error{Op: "take a socket", Err: ErrSocket}
-	}
-	return socket, nil
+	return os.NewFile(fd, "holepunch"), nil
 }
 
 // Control lends the descriptor of the socket that a peer's hole belongs to, for

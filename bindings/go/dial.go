@@ -13,13 +13,16 @@ import (
 // Dial meets the one other program that dials with the same server and id, 1 to
 // [MaxSessionIDLen] bytes, and returns a connection to it. The server is given
 // as "host:port". It returns when the hole is open, the context is done or time
-// is up.
+// is up. For holes over TCP there is [Client.TakeTCPConn].
 func Dial(ctx context.Context, server string, id []byte, options ...Option) (*Conn, error) {
 	client, err := NewClient(server, options...)
 	if err != nil {
 		return nil, err
 	}
 	defer client.Close()
+	if client.transport != UDP {
+		return nil, invalid("dial", "a Conn carries datagrams: for holes over TCP use a Client and its TakeTCPConn")
+	}
 	peers, err := client.Connect(ctx, id, 1)
 	if err != nil {
 		return nil, err

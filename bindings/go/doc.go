@@ -29,6 +29,9 @@
 //		socket.WriteToUDPAddrPort(hello, peer.Addr)
 //	}
 //
+// Where no UDP gets through, [WithTransport] has the client open holes over TCP,
+// and [Client.TakeTCPConn] gives a connected *net.TCPConn.
+//
 // Programs that read a bare socket drop datagrams for which [IsControlPacket]
 // holds, and look at [Client.EarlyDatagrams] first.
 //

@@ -33,7 +33,7 @@ var (
 	// ErrDialectMismatch: the server speaks no dialect that is allowed.
 	ErrDialectMismatch error = &reason{text: "the server speaks no dialect that is allowed"}
 	// ErrUDPBlocked: the server's host answers over TCP, but not over UDP,
-	// which seems to be blocked on the way.
+	// which seems to be blocked on the way: [WithTransport] may help.
 	ErrUDPBlocked error = &reason{text: "UDP to the server seems to be blocked"}
 	// ErrInvalidServer: an address is not given as host:port.
 	ErrInvalidServer error = &reason{text: "an address is not given as host:port"}

@@ -116,6 +116,10 @@ var constants = map[string]int{
 	"HP_CAUSE_POLICY":           int(holepunch.CausePolicy),
 	"HP_CAUSE_TOO_SHORT":        int(holepunch.CauseTooShort),
 	"HP_CAUSE_NOT_FOUND":        int(holepunch.CauseNotFound),
+	"HP_CAUSE_NO_TCP":           int(holepunch.CauseNoTCP),
+	"HP_CAUSE_TCP_UNANSWERED":   int(holepunch.CauseTCPUnanswered),
+	"HP_CAUSE_TCP_REFUSED":      int(holepunch.CauseTCPRefused),
+	"HP_CAUSE_TCP_STRANGER":     int(holepunch.CauseTCPStranger),
 	"HP_REFUSAL_NONE":           int(holepunch.RefusalNone),
 	"HP_REFUSAL_NOT_OFFERED":    int(holepunch.RefusalNotOffered),
 	"HP_REFUSAL_UNKNOWN_PEER":   int(holepunch.RefusalUnknownPeer),
@@ -137,6 +141,7 @@ var constants = map[string]int{
 
 	"HP_TRANSPORT_UDP":         int(holepunch.UDP),
 	"HP_TRANSPORT_TCP":         int(holepunch.TCP),
+	"HP_TRANSPORT_EITHER":      int(holepunch.Either),
 	"HP_CONN_MAX_ADDRESSES":    holepunch.MaxPeerAddrs,
 	"HP_CONN_MAX_DATAGRAM_LEN": holepunch.MaxDatagramLen,
 

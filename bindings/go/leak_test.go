@@ -280,6 +280,36 @@ func TestForgottenSessionsAreCollected(t *testing.T) {
 	})
 }
 
+// Of two connections one is taken, the other one is closed with its client. Calls
+// are ended at any moment.
+func TestConnectsOverTCPLeaveNothingBehind(t *testing.T) {
+	server := startTCPServer(t)
+	leaky(t, func() {
+		random := rand.New(rand.NewSource(1))
+		for i := 0; i < 10; i++ {
+			a, b := newTCPClient(t, server), newTCPClient(t, server)
+			peers := meet(t, a, b)
+			socket, err := a.TakeTCPConn(peers[0][0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := a.TakeUDPConn(peers[0][0]); err == nil {
+				t.Fatal("taken as what it is not")
+			}
+			socket.Close()
+			for j := 0; j < 10; j++ {
+				ctx, cancel := context.WithCancel(context.Background())
+				time.AfterFunc(time.Duration(random.Int63n(int64(3*time.Millisecond))), cancel)
+				if _, err := b.Connect(ctx, newID(), 1); !errors.Is(err, context.Canceled) {
+					t.Errorf("got %v", err)
+				}
+			}
+			a.Close()
+			b.Close()
+		}
+	})
+}
+
 // Attempts are ended at any moment, or succeed; some are never made.
 func TestAddrConnsLeaveNothingBehind(t *testing.T) {
 	silent := holepunch.WithSTUN(silentServer(t))

@@ -73,6 +73,12 @@ var pathPolicies = map[PathPolicy]C.int32_t{
 	RelayOnly:       C.HP_PATHS_RELAY_ONLY,
 }
 
+var transportPolicies = map[Transport]C.int32_t{
+	UDP:    C.HP_TRANSPORT_UDP,
+	TCP:    C.HP_TRANSPORT_TCP,
+	Either: C.HP_TRANSPORT_EITHER,
+}
+
 // failure makes an error of a status; nil for success.
 func failure(op string, status C.hp_status, detail *C.hp_error) error {
 	if status == C.HP_STATUS_OK {
@@ -295,6 +301,15 @@ func (n nativeClient) setTechniques(techniques Techniques) error {
 	return failure(op, C.hp_client_set_techniques(n.p, C.uint32_t(techniques)), nil)
 }
 
+func (n nativeClient) setTransport(transport Transport) error {
+	const op = "set the transport"
+	number, known := transportPolicies[transport]
+	if !known {
+		return invalid(op, "there is no such transport")
+	}
+	return failure(op, C.hp_client_set_transport(n.p, number), nil)
+}
+
 // giveSocket gives away the descriptor, or closes it.
 func (n nativeClient) giveSocket(fd int) error {
 	if C.hp_client_give_socket(n.p, C.hp_socket_t(fd)) != C.HP_STATUS_OK {
@@ -334,6 +349,7 @@ func (n nativeClient) peers() []Peer {
 		peers = append(peers, Peer{
 			Addr:          fromNative(&native.endpoint),
 			Path:          Path(native.path),
+			Transport:     Transport(native.transport),
 			RTT:           roundTrip(native.rtt_us),
 			Connected:     native.connected != 0,
 			Authenticated: native.authenticated != 0,

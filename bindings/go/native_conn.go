@@ -204,6 +204,7 @@ func (n nativeConn) info() (local netip.AddrPort, peer Peer, ok bool) {
 	return fromNative(&native.local), Peer{
 		Addr:          fromNative(&native.remote),
 		Path:          Path(native.path),
+		Transport:     Transport(native.transport),
 		RTT:           roundTrip(native.rtt_us),
 		Connected:     true,
 		Authenticated: native.authenticated != 0,

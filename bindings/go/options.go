@@ -31,6 +31,7 @@ type settings struct {
 	dialect     *Dialect
 	paths       *PathPolicy
 	techniques  *Techniques
+	transport   *Transport
 	lifetime    *time.Duration
 	socket      *net.UDPConn
 }
@@ -75,6 +76,19 @@ func WithPathPolicy(policy PathPolicy) Option {
 // addresses, [AllTechniques] by default.
 func WithTechniques(techniques Techniques) Option {
 	return func(s *settings) { s.techniques = &techniques }
+}
+
+// WithTransport sets what may carry the holes that [Client.Connect] opens, [UDP]
+// by default; [TCP] and [Either] are for networks that let no UDP through. The
+// server must take connections over TCP, see [ServerConfig.TCP], and speak
+// [Native]: the [Plain] dialect knows no TCP. With Either the server is asked over
+// UDP, and over TCP as well once that has been silent for a second. [Peer.Transport]
+// tells what it has come to, and [Client.TakeTCPConn] gives the connection.
+//
+// [Client.ConnectPeers], [Client.Join] and [CheckNAT] use UDP whatever is set.
+// [Dial], whose [Conn] carries datagrams, refuses all but UDP.
+func WithTransport(transport Transport) Option {
+	return func(s *settings) { s.transport = &transport }
 }
 
 // WithMappingLifetime has [CheckNAT] find out how long an unused mapping of the

@@ -44,6 +44,17 @@ func TestOptionsAreCheckedAtTheirEdges(t *testing.T) {
 			t.Error(dialect.String())
 		}
 	}
+	for transport, name := range map[holepunch.Transport]string{holepunch.UDP: "udp", holepunch.TCP: "tcp", holepunch.Either: "either"} {
+		if err := client.Configure(holepunch.WithTransport(transport)); err != nil || transport.String() != name {
+			t.Errorf("%v: %v", transport, err)
+		}
+	}
+	for _, transport := range []holepunch.Transport{-1, 0, 4, 1<<32 + 1} {
+		wantError(t, client.Configure(holepunch.WithTransport(transport)), holepunch.ErrInvalidArgument)
+		if transport.String() != "unknown" {
+			t.Error(transport.String())
+		}
+	}
 	for _, timeout := range []time.Duration{math.MinInt64, -1, 0, 1, math.MaxInt64} {
 		if err := client.Configure(holepunch.WithTimeout(timeout)); err != nil {
 			t.Errorf("%v: %v", timeout, err)

@@ -107,6 +107,16 @@ const (
 	// CauseNotFound: one NAT gives each peer another port, and the right one
 	// was not found.
 	CauseNotFound
+	// CauseNoTCP: the server hears one of the two sides over TCP only, and the
+	// other one does not use TCP.
+	CauseNoTCP
+	// CauseTCPUnanswered: nobody answered over TCP.
+	CauseTCPUnanswered
+	// CauseTCPRefused: attempts over TCP were refused; a router answers in the
+	// peer's name.
+	CauseTCPRefused
+	// CauseTCPStranger: over TCP somebody else was there, or nothing was said.
+	CauseTCPStranger
 )
 
 // String returns the cause's name, such as "both symmetric". [Cause.Help] says
@@ -127,6 +137,14 @@ func (c Cause) String() string {
 		return "too short"
 	case CauseNotFound:
 		return "not found"
+	case CauseNoTCP:
+		return "no TCP"
+	case CauseTCPUnanswered:
+		return "TCP unanswered"
+	case CauseTCPRefused:
+		return "TCP refused"
+	case CauseTCPStranger:
+		return "TCP stranger"
 	}
 	return "unknown"
 }

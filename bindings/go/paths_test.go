@@ -226,14 +226,14 @@ func TestDialsErrorHasThePeers(t *testing.T) {
 
 func TestCausesHaveNamesAndHelp(t *testing.T) {
 	seen := make(map[string]bool)
-	for cause := holepunch.CauseUnknown; cause <= holepunch.CauseNotFound; cause++ {
+	for cause := holepunch.CauseUnknown; cause <= holepunch.CauseTCPStranger; cause++ {
 		name, help := cause.String(), cause.Help()
 		if seen[name] || seen[help] || len(help) < 10 || (name == "unknown") != (cause == holepunch.CauseUnknown) {
 			t.Errorf("%d is %q: %q", cause, name, help)
 		}
 		seen[name], seen[help] = true, true
 	}
-	for _, cause := range []holepunch.Cause{-1, holepunch.CauseNotFound + 1} {
+	for _, cause := range []holepunch.Cause{-1, holepunch.CauseTCPStranger + 1} {
 		if cause.String() != "unknown" || cause.Help() != holepunch.CauseUnknown.Help() {
 			t.Errorf("%d is %v", cause, cause)
 		}

@@ -11,6 +11,9 @@ type Peer struct {
 	Addr netip.AddrPort
 	// Path is how Addr was learned.
 	Path Path
+	// Transport is what carries the hole, [UDP] or [TCP]: whether it is
+	// [Client.TakeUDPConn] or [Client.TakeTCPConn] that gives its socket.
+	Transport Transport
 	// RTT is the round-trip time over the hole, or 0 if it was not measured
 	// (the plain dialect has no means).
 	RTT time.Duration
