@@ -131,7 +131,8 @@ func (c *AddrConn) LocalAddrs() []netip.AddrPort {
 // context is done. A server is asked again and again, until the attempt begins,
 // so that later calls may return another address. ErrNotFound says that nobody
 // is to be asked: see [WithAddressServer], [WithSTUN], [WithPublicIP] and
-// [WithPublicIPProvider]; or that the attempt began before there was an answer.
+// [WithPublicIPProvider]. ErrServerSilent says that there was no answer in time, or
+// none before the attempt began.
 func (c *AddrConn) PublicAddr(ctx context.Context) (netip.AddrPort, error) {
 	const op = "find the public address"
 	if c.settings.provider != nil {
@@ -147,7 +148,8 @@ func (c *AddrConn) PublicAddr(ctx context.Context) (netip.AddrPort, error) {
 		case c.settings.source == addressOfNobody:
 			found = &Error{Op: op, Err: ErrNotFound, message: "nobody is to be asked for the public address"}
 		case c.hasBegun():
-			found = &Error{Op: op, Err: ErrNotFound, message: "there was no answer before the attempt began"}
+			// The library is about to say the same.
+			found = &Error{Op: op, Err: ErrServerSilent, message: "there was no answer before the attempt"}
 		default:
 			return false
 		}

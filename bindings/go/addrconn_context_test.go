@@ -167,7 +167,7 @@ func TestPublicAddrIsNotWaitedForBeyondTheAttempt(t *testing.T) {
 		time.Sleep(5 * time.Millisecond) // They may wait by now.
 		end(t, conn, peer)
 		for _, call := range append(calls, asking(bounded(t), conn)) {
-			wantError(t, receive(t, call), holepunch.ErrNotFound)
+			wantError(t, receive(t, call), holepunch.ErrServerSilent)
 		}
 	}
 }
