@@ -42,7 +42,7 @@ static void initialisers(void)
     hp_tcp_options tcp = HP_TCP_OPTIONS_INIT;
     hp_peer peer = HP_PEER_INIT;
     hp_server_counters counters = HP_SERVER_COUNTERS_INIT;
-    CHECK(sizeof peer == 56 && peer.struct_size == 56);
+    CHECK(sizeof peer == 64 && peer.struct_size == 64);
     CHECK(all_bytes((char *)&peer + 4, sizeof peer - 4, 0));
     CHECK(sizeof counters == 296 && counters.struct_size == 296);
     CHECK(all_bytes((char *)&counters + 4, sizeof counters - 4, 0));

@@ -1024,7 +1024,8 @@ namespace HolePunch.Native
         ///
         /// out: zeroed on failure. error: NULL or details.
         /// Returns HP_STATUS_OK, HP_STATUS_NOTHING (nobody was to be asked, or there is no answer yet), HP_STATUS_INVALID_ARGUMENT,
-        /// HP_STATUS_SERVER_NOT_FOUND, HP_STATUS_SERVER_UNREACHABLE, HP_STATUS_SERVER_SILENT, HP_STATUS_SERVER_REFUSED (it answers something else),
+        /// HP_STATUS_SERVER_NOT_FOUND, HP_STATUS_SERVER_UNREACHABLE, HP_STATUS_SERVER_SILENT (or hp_conn_attempt was faster),
+        /// HP_STATUS_SERVER_REFUSED (it answers something else),
         /// HP_STATUS_CANCELLED (it is over), HP_STATUS_PANIC. Any thread. Since 0.1.
         /// </summary>
         [DllImport(__DllName, EntryPoint = "hp_conn_public_address", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
