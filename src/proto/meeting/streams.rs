@@ -22,6 +22,11 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 /// After so long without a connection the server is asked to forward.
 const DIRECT_PATIENCE: Duration = Duration::from_secs(2);
 
+/// Where all ways are that short attempts do not meet on the way, but may meet within a router, which then gives ours another port, as long as
+/// we go on. So one side begins a moment later.
+const SHORT_WAY: Duration = Duration::from_millis(4);
+const APART: Duration = Duration::from_millis(3);
+
 /// What the server knows of our own TCP endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Own {
@@ -189,7 +194,11 @@ impl Meeting {
             peer.begun = true;
             // The server's word reaches who is farther away later; who is nearer waits for that.
             let known = !streams.rtt.is_zero() && !peer.server_rtt.is_zero();
-            let wait = if known { peer.server_rtt.saturating_sub(streams.rtt) / 2 } else { Duration::ZERO };
+            let mut wait =
+                if known { peer.server_rtt.saturating_sub(streams.rtt) / 2 } else { Duration::ZERO };
+            if streams.rtt.max(peer.server_rtt) <= SHORT_WAY && self.local < peer.id {
+                wait += APART;
+            }
             streams.punch.add_peer(now, peer.id, &peer.endpoints, now + wait);
         }
     }
