@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Measures, as ratios against references in the same run: how long connecting takes, beside the existing Go client, how much
-# the relay forwards, beside a bare forwarder, and how much a room carries, beside raw UDP sockets.
+# the relay forwards, beside a bare forwarder, how much a room carries, beside raw UDP sockets, and a TCP connection made by attempts
+# at addresses, beside a usual one.
 #
-#   scripts/bench.sh                 all three
+#   scripts/bench.sh                 all four
 #   scripts/bench.sh relay [ARG...]  the relay only; --help lists what benches/relay.py takes
 #   scripts/bench.sh room [ARG...]   rooms only; --help lists what benches/room.rs takes
+#   scripts/bench.sh conn [ARG...]   connections from addresses only; --help lists what benches/conn.rs takes
 #   scripts/bench.sh ARG...          connecting only; --help lists what benches/connect.py takes
 #
 # HP_BIN may name another directory with hp-server, timed_connect, relay_load and forwarder than what is built here, HP_TOOLS
@@ -18,9 +20,9 @@ fi
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-parts='connect relay room'
+parts='connect relay room conn'
 case ${1:-} in
-    relay | room)
+    relay | room | conn)
         parts=$1
         shift
         ;;
@@ -28,7 +30,7 @@ case ${1:-} in
 esac
 measures() { [[ " $parts " == *" $1 "* ]]; }
 
-if [ "$parts" != room ] && [ -z "${HP_BIN:-}" ]; then
+if { measures connect || measures relay; } && [ -z "${HP_BIN:-}" ]; then
     # A copy, so that a build meanwhile changes nothing in what is measured.
     mkdir "$scratch/bin" "$scratch/lib"
     cp -L "$root/build/bin/hp-server" "$scratch/bin/"
@@ -55,6 +57,9 @@ if measures connect && [ -z "${HP_TOOLS:-}" ]; then
     fi
 fi
 
+# Several words are allowed: CARGO='cargo +stable'.
+read -ra cargo <<<"${CARGO:-cargo}"
+
 if measures connect; then
     python3 "$root/benches/connect.py" "$@"
 fi
@@ -64,8 +69,6 @@ if measures relay; then
 fi
 if measures room; then
     [ "$parts" = room ] || echo
-    # Several words are allowed: CARGO='cargo +stable'.
-    read -ra cargo <<<"${CARGO:-cargo}"
     (cd "$root" && "${cargo[@]}" bench --quiet --locked --bench room -- "$@")
     if [ $# -eq 0 ]; then
         # The largest session there can be, of which all others reach one only. It takes two processors a minute or two to come up.
@@ -77,4 +80,8 @@ EOF
         (cd "$root" && unshare --net bash "$scratch/star.sh" \
             "${cargo[@]}" bench --quiet --locked --bench room -- --rounds 0 --members 2 --star 257)
     fi
+fi
+if measures conn; then
+    [ "$parts" = conn ] || echo
+    (cd "$root" && "${cargo[@]}" bench --quiet --locked --bench conn -- "$@")
 fi

@@ -10,6 +10,7 @@ use holepunch::{
     AddressSource, CandidateKind, Conn, ConnEnd, ConnEvent, ConnOptions, Connected, DialectPolicy, Error,
     ErrorKind, TakenSocket, Transport,
 };
+use socket2::{Domain, Socket, Type};
 use support::TestServer;
 
 const ID: &[u8] = b"what both sides know";
@@ -314,9 +315,22 @@ fn services_of_others_are_recognised_and_told_nothing() {
     }
 }
 
+/// An address that refuses everybody over both transports; others cannot take it as long as the sockets live.
+fn refusing() -> (UdpSocket, Socket, SocketAddr) {
+    loop {
+        let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = datagrams.local_addr().unwrap();
+        datagrams.connect("127.0.0.1:1").unwrap();
+        let stream = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        if stream.bind(&address.into()).is_ok() {
+            return (datagrams, stream, address);
+        }
+    }
+}
+
 #[test]
 fn nobody_there_is_one_clear_end() {
-    let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_datagrams, _stream, free) = refusing();
     for transport in BOTH {
         for made in [options, unauthenticated] {
             let conn = Conn::new(impatient(made(transport))).unwrap();
@@ -388,6 +402,10 @@ fn attempts_can_be_ended_at_once() {
         assert_eq!(conn.attempt(&[]).unwrap_err().kind(), ErrorKind::AlreadyAttempted);
         assert_eq!(conn.take().unwrap_err().kind(), ErrorKind::NotConnected);
         conn.close();
+        let conn = Conn::new(options(transport)).unwrap();
+        conn.close();
+        assert_eq!(conn.attempt(&[]).unwrap_err().kind(), ErrorKind::NotConnected);
+        assert!(matches!(ended(&conn), ConnEnd::Closed));
     }
 }
 
@@ -511,7 +529,7 @@ fn public_address_that_nobody_tells_is_an_error_and_stops_nothing() {
 
 #[test]
 fn every_address_is_tried_whoever_proves_what() {
-    let dead = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_datagrams, _stream, dead) = refusing();
     for transport in BOTH {
         for made in [options, unauthenticated] {
             for dead_first in [true, false] {

@@ -139,18 +139,20 @@ class TcpAddresses(LabCase):
                 pair[0].end_input()
                 self.assertEqual([0, 0], [side.wait() for side in pair])
 
-    def test_hopconn_is_met_behind_its_nat(self) -> None:
-        lab = self.homes()
-        self.hp_server(lab, "--tcp")
-        home = lab.host("b")
-        argv = Hopconn.command(tool("standin-hopconn"), public=home.outside, local=home.address, retries=5)
-        other = Hopconn("hopconn", lab.popen(home, argv, **PIPES))
+    def meet_hopconn(self, lab: Lab, flavour: str, where: Sequence[str], *, told: tuple[str, str]) -> None:
+        """A connection between ours and hopconn, which are told these addresses of each other, if any."""
+        ours_at, its_at = (lab.host(site, index) for site, index in ((name[0], int(name[1])) for name in where))
+        outside = its_at.outside or its_at.address
+        argv = Hopconn.command(tool(f"{flavour}-hopconn"), public=outside, local=its_at.address, retries=5)
+        other = Hopconn("hopconn", lab.popen(its_at, argv, **PIPES))
         self._programs[lab].append(other)
-        ours = self.start_together(lab, [(Exchanged, "a", lab.host("a"), [
+        ours = self.start_together(lab, [(Exchanged, "ours", ours_at, [
             program("addresses"), "--tcp", "--unauthenticated", "--server", f"{lab.server.address}:{PORT}"])])[0]
         assert isinstance(ours, Exchanged)
-        ours.say(other.public)
-        other.attempt(ours.address("public"))
+        of_hopconn, of_ours = told
+        ours.say(getattr(other, of_hopconn) if of_hopconn else "")
+        if of_ours:
+            other.attempt(ours.address(of_ours))
         ours.wait_connected()
         other.wait_established()
         other.send(b"from hopconn\n")
@@ -159,3 +161,19 @@ class TcpAddresses(LabCase):
         other.wait_for("data " + b"to hopconn".hex() + ".*")
         ours.end_input()
         self.assertEqual(0, ours.wait(), ours.transcript)
+
+    def meet_hopconn_everywhere(self, flavour: str) -> None:
+        """Behind NATs by simultaneous open, and in one network either way round."""
+        lab = self.homes()
+        self.hp_server(lab, "--tcp")
+        self.meet_hopconn(lab, flavour, ("a0", "b0"), told=("public", "public"))
+        lab = self.build({"a": Site("home", hosts=2)})
+        self.hp_server(lab, "--tcp")
+        self.meet_hopconn(lab, flavour, ("a0", "a1"), told=("local", ""))
+        self.meet_hopconn(lab, flavour, ("a0", "a1"), told=("", "local"))
+
+    def test_hopconns_stand_in_is_met(self) -> None:
+        self.meet_hopconn_everywhere("standin")
+
+    def test_hopconn_itself_is_met(self) -> None:
+        self.meet_hopconn_everywhere("real")
