@@ -402,9 +402,10 @@ fn attempts_can_be_ended_at_once() {
         assert_eq!(conn.attempt(&[]).unwrap_err().kind(), ErrorKind::AlreadyAttempted);
         assert_eq!(conn.take().unwrap_err().kind(), ErrorKind::NotConnected);
         conn.close();
+        // Whoever attempts nevertheless is told the same as whoever was attempting.
         let conn = Conn::new(options(transport)).unwrap();
         conn.close();
-        assert_eq!(conn.attempt(&[]).unwrap_err().kind(), ErrorKind::NotConnected);
+        conn.attempt(&[]).unwrap();
         assert!(matches!(ended(&conn), ConnEnd::Closed));
     }
 }

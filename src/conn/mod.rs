@@ -112,9 +112,6 @@ impl Conn {
         if state.attempted {
             return Err(Error::new(ErrorKind::AlreadyAttempted, "a connection is attempted once"));
         }
-        if state.close {
-            return Err(Error::new(ErrorKind::NotConnected, "the connection was closed"));
-        }
         state.attempted = true;
         state.wanted = Some(addresses.to_vec());
         self.shared.driver.wake();

@@ -189,8 +189,7 @@ pub unsafe extern "C" fn hp_conn_public_address(
 /// The other side must do the same, within the time that the options give. What comes of it is an event.
 ///
 /// addresses: count of them, at most HP_CONN_MAX_ADDRESSES; NULL with 0. error: NULL or details.
-/// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_ALREADY_ATTEMPTED, HP_STATUS_NOT_CONNECTED (it was closed before),
-/// HP_STATUS_PANIC. Any thread. Since 0.1.
+/// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT, HP_STATUS_ALREADY_ATTEMPTED, HP_STATUS_PANIC. Any thread. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hp_conn_attempt(
     conn: *const hp_conn,
