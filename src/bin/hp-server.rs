@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use holepunch::server::{
-    DEFAULT_ALTERNATE_PORTS, DEFAULT_MAX_ENDPOINTS, DEFAULT_PORT, RelayConfig, Server, ServerConfig,
+    DEFAULT_ALTERNATE_PORTS, DEFAULT_MAX_ENDPOINTS, DEFAULT_PORT, Limits, RelayConfig, Server, ServerConfig,
     TcpConfig, parse_address,
 };
 use holepunch::{DialectPolicy, Error};
@@ -125,7 +125,7 @@ fn serve(arguments: &Arguments) -> Result<(), Error> {
         address: arguments.address.unwrap_or(defaults.address),
         policy: arguments.dialect.into(),
         workers: arguments.workers.unwrap_or(defaults.workers),
-        max_endpoints: arguments.max_endpoints,
+        limits: Limits { max_endpoints: arguments.max_endpoints, ..Limits::default() },
         alternate_ports: arguments.alternate_ports,
         other_address: arguments.other_address,
         relay: arguments.relay.then(|| RelayConfig {

@@ -9,7 +9,7 @@ use super::client::policy_of;
 use super::error::{Failure, guard_with, hp_error, is_valid, report, status_of};
 use super::guard::{clear_sized, guard, guard_or, write_sized};
 use super::status::hp_status::{self, *};
-use crate::server::{ServerHandle, parse_address};
+use crate::server::{Limits, ServerHandle, parse_address};
 use crate::shared::wait_until_alone;
 use crate::{Server, ServerConfig};
 
@@ -260,7 +260,8 @@ pub unsafe extern "C" fn hp_server_set_max_endpoints(server: *mut hp_server, end
         with_state(server, |state| {
             let config = state.unbound_config()?;
             let max_endpoints = usize::try_from(endpoints).unwrap_or(usize::MAX);
-            *config = ServerConfig { max_endpoints, ..config.clone() }.checked()?;
+            let limits = Limits { max_endpoints, ..config.limits.clone() };
+            *config = ServerConfig { limits, ..config.clone() }.checked()?;
             Ok(())
         })
     }

@@ -7,6 +7,7 @@
 
 mod alternates;
 mod handle;
+mod limits;
 mod outgoing;
 mod relay;
 mod tcp;
@@ -21,6 +22,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use self::alternates::Alternates;
+pub use self::limits::{
+    DEFAULT_MAX_ENDPOINTS, Limits, MAX_ENDPOINTS_PER_SESSION, MIN_DATAGRAMS_PER_SECOND, MIN_MEMORY,
+};
 use self::relay::{Relay, RelaySockets};
 use self::tcp::listen::bind_both;
 pub use self::tcp::{MAX_TCP_CONNECTIONS, TcpConfig, TcpCounters};
@@ -36,8 +40,6 @@ use crate::proto::{DialectPolicy, Rng};
 
 /// Port that servers and clients agree on unless told otherwise.
 pub const DEFAULT_PORT: u16 = 5000;
-/// Most registrations, unless it was set.
-pub const DEFAULT_MAX_ENDPOINTS: usize = 1 << 20;
 /// Ports after the server's own on which it tells clients which source it sees, unless it was set.
 pub const DEFAULT_ALTERNATE_PORTS: u16 = 3;
 /// Most ports that a server forwards on.
@@ -65,8 +67,8 @@ pub struct ServerConfig {
     pub policy: DialectPolicy,
     /// Worker threads, 1 to [`MAX_WORKERS`]; one per core (at most 4) by default.
     pub workers: usize,
-    /// Most registrations at a time, at least 256. Each shard holds its even share, so that refusals start a little earlier.
-    pub max_endpoints: usize,
+    /// What clients may take.
+    pub limits: Limits,
     /// After how much silence a plain client is forgotten, 40 s by default; `None`: never.
     pub plain_expiry: Option<Duration>,
     /// Longest session ID that a plain client may use, 1 to 1024 bytes; 1024 by default.
@@ -134,7 +136,7 @@ impl Default for ServerConfig {
             address: batch::default_address(DEFAULT_PORT),
             policy: DialectPolicy::Auto,
             workers: std::thread::available_parallelism().map_or(1, usize::from).min(4),
-            max_endpoints: DEFAULT_MAX_ENDPOINTS,
+            limits: Limits::default(),
             plain_expiry: ShardConfig::default().plain_expiry,
             max_plain_id_len: plain::MAX_ID_LEN,
             alternate_ports: DEFAULT_ALTERNATE_PORTS,
@@ -151,9 +153,7 @@ impl ServerConfig {
         if !(1..=MAX_WORKERS).contains(&self.workers) {
             return Err(invalid(format!("the number of workers must be 1 to {MAX_WORKERS}")));
         }
-        if self.max_endpoints < MIN_ENDPOINTS {
-            return Err(invalid(format!("the number of endpoints must be at least {MIN_ENDPOINTS}")));
-        }
+        self.limits.check()?;
         check_plain_id_len(self.max_plain_id_len)?;
         if usize::from(self.alternate_ports) > MAX_ALTERNATE_PORTS {
             return Err(invalid(format!("there can be at most {MAX_ALTERNATE_PORTS} alternate ports")));
@@ -225,6 +225,16 @@ pub struct ServerCounters {
     pub challenged: u64,
     /// Datagrams that the kernel did not take.
     pub send_failed: u64,
+    /// Datagrams that the kernel dropped because the server's receive buffers were full.
+    pub kernel_dropped: u64,
+    /// Datagrams that were dropped because too many came from their prefix.
+    pub rate_limited: u64,
+    /// Requests of clients that were not registered yet, dropped because the server could not keep up.
+    pub shed: u64,
+    /// Whether the server cannot keep up now.
+    pub overloaded: bool,
+    /// Bytes that registrations take now.
+    pub memory: u64,
     /// Registrations now.
     pub endpoints: u64,
     /// Sessions now.
@@ -255,6 +265,8 @@ struct Registry {
     relay: Option<Relay>,
     tcp: Option<Tcp>,
     totals: Totals,
+    limits: Mutex<Limits>,
+    draining: AtomicBool,
     stop: AtomicBool,
 }
 
@@ -282,6 +294,34 @@ impl ServerHandle {
     pub fn set_max_plain_id_len(&self, len: usize) -> Result<(), Error> {
         self.registry.gate.set_max_plain_id_len(check_plain_id_len(len)?);
         Ok(())
+    }
+
+    /// What clients may take now.
+    pub fn limits(&self) -> Limits {
+        self.registry.limits.lock().clone()
+    }
+
+    /// Changes [`ServerConfig::limits`]. Who is registered stays, even where there is no longer room for as many.
+    pub fn set_limits(&self, limits: &Limits) -> Result<(), Error> {
+        limits.check()?;
+        *self.registry.limits.lock() = limits.clone();
+        Ok(())
+    }
+
+    /// Takes no further clients from now on; those that are registered are served.
+    pub fn drain(&self) {
+        self.registry.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether [`Self::drain`] was called.
+    pub fn is_draining(&self) -> bool {
+        self.registry.draining.load(Ordering::Acquire)
+    }
+
+    /// Whether nobody is in the middle of anything: every member has been told all there is, and nothing is forwarded.
+    pub fn is_quiet(&self) -> bool {
+        let counters = self.counters();
+        counters.relay.pairs == 0 && counters.tcp.connections == 0
     }
 
     /// The endpoints of all present registrations, in no order.
@@ -339,7 +379,7 @@ impl Server {
             .map(|number| {
                 let config = ShardConfig {
                     number: number as u8,
-                    max_members: config.max_endpoints / SHARDS,
+                    max_members: config.limits.max_endpoints / SHARDS,
                     ..ShardConfig::default()
                 };
                 Mutex::new(Shard::new(config, rng.fork()))
@@ -371,8 +411,16 @@ impl Server {
             }
             _ => (None, None),
         };
-        let registry =
-            Registry { gate, shards, relay, tcp, totals: Totals::default(), stop: AtomicBool::new(false) };
+        let registry = Registry {
+            gate,
+            shards,
+            relay,
+            tcp,
+            totals: Totals::default(),
+            limits: Mutex::new(config.limits.clone()),
+            draining: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+        };
         let server =
             Self { sockets, alternates, relay_sockets, tcp: tcp_server, registry: Arc::new(registry) };
         server.handle().set_plain_expiry(config.plain_expiry);
