@@ -70,6 +70,30 @@ impl ServerSocket {
         self.socket.as_fd()
     }
 
+    /// How many datagrams the kernel has dropped since the socket was made, because its receive buffer was full; modulo 2^32.
+    pub(crate) fn dropped(&self) -> u32 {
+        #[cfg(target_os = "linux")]
+        {
+            /// Of `linux/sock_diag.h`, which libc does not have.
+            const SK_MEMINFO_DROPS: usize = 8;
+            let mut info = [0u32; SK_MEMINFO_DROPS + 1];
+            let mut len = size_of_val(&info) as libc::socklen_t;
+            // SAFETY: the kernel writes at most `len` bytes into `info`.
+            unsafe {
+                libc::getsockopt(
+                    self.socket.as_raw_fd(),
+                    libc::SOL_SOCKET,
+                    libc::SO_MEMINFO,
+                    info.as_mut_ptr().cast(),
+                    &raw mut len,
+                );
+            }
+            info[SK_MEMINFO_DROPS]
+        }
+        #[cfg(not(target_os = "linux"))]
+        0
+    }
+
     /// Waits for datagrams until the tick has passed, and takes as many as there are.
     pub(crate) fn receive<'a>(&self, batch: &'a mut ReceiveBatch) -> io::Result<&'a [ReceivedDatagram]> {
         batch.receive_from(&self.socket, libc::MSG_WAITFORONE as _)

@@ -1,6 +1,10 @@
 //! What is derived from a session ID. The server is given the lookup key only; the secret stays with the peers.
 
 use std::fmt;
+use std::sync::LazyLock;
+
+use blake3::Hasher;
+use blake3::hazmat::{ContextKey, HasherExt, hash_derive_key_context};
 
 /// BLAKE3 `derive_key` context of the lookup key.
 const LOOKUP_CONTEXT: &str = "libholepunch 2026-11 v1 lookup key";
@@ -59,7 +63,9 @@ pub struct LookupKey(pub [u8; 32]);
 impl LookupKey {
     /// The lookup key of an ID; the server uses it to file plain clients beside native ones.
     pub fn derive(id: &[u8]) -> Self {
-        Self(blake3::derive_key(LOOKUP_CONTEXT, id))
+        // A server does that for every datagram of a plain client's: the context is hashed only once.
+        static CONTEXT: LazyLock<ContextKey> = LazyLock::new(|| hash_derive_key_context(LOOKUP_CONTEXT));
+        Self(Hasher::new_from_context_key(&CONTEXT).update(id).finalize().into())
     }
 }
 

@@ -6,18 +6,20 @@ use std::time::Instant;
 use super::alternates::Alternates;
 use super::outgoing::Outgoing;
 use super::{Registry, SHARDS, relay};
-use crate::proto::rendezvous::{Request, Shard, Verdict};
+use crate::proto::rendezvous::{Newcomers, Request, Shard, Verdict};
 use crate::proto::wire::codec::Writer;
 use crate::proto::wire::{MAX_DATAGRAM, RelayRefusal, RelayRequest};
 use crate::proto::{LookupKey, Route, Transport};
 
 /// Handles a message from there; what it leads to is in `outgoing` afterwards. `false`: it was nothing that the server understands.
+/// Where the server is overloaded only those are served who are registered.
 pub(super) fn handle(
     registry: &Registry,
     alternates: &Alternates,
     now: Instant,
     source: Route,
     message: &[u8],
+    overloaded: bool,
     outgoing: &mut Outgoing,
 ) -> bool {
     let mut buffer = [0; MAX_DATAGRAM];
@@ -35,9 +37,16 @@ pub(super) fn handle(
                 registry.totals.dropped.fetch_add(1, Ordering::Relaxed);
                 return true;
             };
+            let newcomers = match request {
+                Request::Register(_) | Request::Plain { .. } => newcomers(registry, &source, overloaded),
+                _ => Newcomers::Welcome,
+            };
             let mut shard = shard.lock();
-            shard.handle_request(now, source, &request);
-            drain(&mut shard, outgoing);
+            shard.handle_request(now, source, &request, newcomers);
+            drain(registry, &mut shard, outgoing);
+        }
+        Verdict::Challenge(_) if overloaded => {
+            registry.totals.shed.fetch_add(1, Ordering::Relaxed);
         }
         Verdict::Reply => {
             registry.totals.challenged.fetch_add(1, Ordering::Relaxed);
@@ -48,7 +57,7 @@ pub(super) fn handle(
             let mut shard = registry.shards[shard_of_key(&early.lookup)].lock();
             shard.hint(now, source, &early, &mut reply);
             outgoing.push(source, reply.as_slice());
-            drain(&mut shard, outgoing);
+            drain(registry, &mut shard, outgoing);
         }
         Verdict::ReplyTo(remote) => {
             outgoing.push(Route { remote, ..source }, reply.as_slice());
@@ -89,8 +98,20 @@ fn answer_relay_request(
     true
 }
 
-/// Takes what a shard wants sent.
-pub(super) fn drain(shard: &mut Shard, outgoing: &mut Outgoing) {
+/// What becomes of a client from there if it is not registered yet.
+fn newcomers(registry: &Registry, source: &Route, overloaded: bool) -> Newcomers {
+    if registry.draining.load(Ordering::Relaxed) || registry.prefixes.is_full(source.remote.ip()) {
+        Newcomers::Refused
+    } else if overloaded {
+        Newcomers::Ignored
+    } else {
+        Newcomers::Welcome
+    }
+}
+
+/// Takes what a shard wants sent, and counts who has come and gone.
+pub(super) fn drain(registry: &Registry, shard: &mut Shard, outgoing: &mut Outgoing) {
+    shard.take_movements().for_each(|movement| registry.prefixes.note(movement));
     while let Some((destination, payload)) = shard.poll_transmit() {
         outgoing.push(destination, payload);
     }
@@ -104,7 +125,7 @@ fn shard_of_key(key: &LookupKey) -> usize {
 fn shard_of(request: &Request<'_>) -> usize {
     match request {
         Request::Register(register) => shard_of_key(&register.lookup),
-        Request::Plain(key) => shard_of_key(key),
+        Request::Plain { key, .. } => shard_of_key(key),
         Request::Presence(presence) => Shard::number_in(presence.handle).into(),
         Request::Leave(leave) => Shard::number_in(leave.handle).into(),
         Request::Relay(request) => Shard::number_in(request.handle).into(),

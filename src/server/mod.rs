@@ -9,6 +9,7 @@ mod alternates;
 mod handle;
 mod limits;
 mod outgoing;
+mod prefixes;
 mod relay;
 mod tcp;
 mod worker;
@@ -16,7 +17,7 @@ mod worker;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -25,6 +26,7 @@ use self::alternates::Alternates;
 pub use self::limits::{
     DEFAULT_MAX_ENDPOINTS, Limits, MAX_ENDPOINTS_PER_SESSION, MIN_DATAGRAMS_PER_SECOND, MIN_MEMORY,
 };
+use self::prefixes::Prefixes;
 use self::relay::{Relay, RelaySockets};
 use self::tcp::listen::bind_both;
 pub use self::tcp::{MAX_TCP_CONNECTIONS, TcpConfig, TcpCounters};
@@ -33,7 +35,7 @@ use crate::client::random_bytes;
 use crate::error::{Error, ErrorKind};
 use crate::net::batch::{self, ServerSocket};
 use crate::proto::relay::RelayCounters;
-use crate::proto::rendezvous::{Gate, Shard, ShardConfig, ShardCounters};
+use crate::proto::rendezvous::{Gate, Shard, ShardConfig, ShardCounters, ShardLimits};
 use crate::proto::wire::mapping::MAX_ALTERNATE_PORTS;
 use crate::proto::wire::plain;
 use crate::proto::{DialectPolicy, Rng};
@@ -254,6 +256,12 @@ struct Totals {
     dropped: AtomicU64,
     challenged: AtomicU64,
     send_failed: AtomicU64,
+    kernel_dropped: AtomicU64,
+    rate_limited: AtomicU64,
+    /// Requests of newcomers that never came to a shard.
+    shed: AtomicU64,
+    /// Workers that cannot keep up now.
+    overloaded: AtomicUsize,
     /// Requests that never came to the relay.
     relay_refused: AtomicU64,
 }
@@ -261,6 +269,7 @@ struct Totals {
 #[derive(Debug)]
 struct Registry {
     gate: Gate,
+    prefixes: Prefixes,
     shards: Vec<Mutex<Shard>>,
     relay: Option<Relay>,
     tcp: Option<Tcp>,
@@ -305,6 +314,10 @@ impl ServerHandle {
     pub fn set_limits(&self, limits: &Limits) -> Result<(), Error> {
         limits.check()?;
         *self.registry.limits.lock() = limits.clone();
+        self.registry.prefixes.set_limits(limits);
+        for shard in &self.registry.shards {
+            shard.lock().set_limits(shard_limits(limits));
+        }
         Ok(())
     }
 
@@ -320,8 +333,10 @@ impl ServerHandle {
 
     /// Whether nobody is in the middle of anything: every member has been told all there is, and nothing is forwarded.
     pub fn is_quiet(&self) -> bool {
+        let now = Instant::now();
         let counters = self.counters();
-        counters.relay.pairs == 0 && counters.tcp.connections == 0
+        let forwards = counters.relay.pairs > 0 || counters.tcp.relay.pairs > 0;
+        !forwards && self.registry.shards.iter().all(|shard| shard.lock().is_quiet(now))
     }
 
     /// The endpoints of all present registrations, in no order.
@@ -339,6 +354,10 @@ impl ServerHandle {
             dropped: read(&totals.dropped),
             challenged: read(&totals.challenged),
             send_failed: read(&totals.send_failed),
+            kernel_dropped: read(&totals.kernel_dropped),
+            rate_limited: read(&totals.rate_limited),
+            shed: read(&totals.shed),
+            overloaded: totals.overloaded.load(Ordering::Relaxed) > 0,
             ..ServerCounters::default()
         };
         counters.relay = self.registry.relay.as_ref().map(Relay::counters).unwrap_or_default();
@@ -349,8 +368,10 @@ impl ServerHandle {
             let (endpoints, sessions) = shard.population();
             counters.endpoints += endpoints as u64;
             counters.sessions += sessions as u64;
+            counters.memory += shard.memory() as u64;
             counters.registry += shard.counters();
         }
+        counters.shed += counters.registry.shed;
         counters
     }
 }
@@ -374,22 +395,24 @@ impl Server {
             (config.relay, config.tcp) = (None, None);
         }
         let mut rng = Rng::new(random_bytes()?);
+        let now = Instant::now();
         let (sockets, listener) = bind_workers(&config)?;
         let shards = (0..SHARDS)
             .map(|number| {
                 let config = ShardConfig {
                     number: number as u8,
-                    max_members: config.limits.max_endpoints / SHARDS,
+                    limits: shard_limits(&config.limits),
                     ..ShardConfig::default()
                 };
-                Mutex::new(Shard::new(config, rng.fork()))
+                Mutex::new(Shard::new(config, rng.fork(), now))
             })
             .collect();
         let main = sockets[0]
             .local_address()
             .map_err(|error| Error::from_io(ErrorKind::Socket, "asking for the local address", &error))?;
         let (alternates, alternate_listeners) = Alternates::bind(&config, main)?;
-        let gate = Gate::new(config.policy, alternates.announced(), &mut rng, Instant::now());
+        let gate = Gate::new(config.policy, alternates.announced(), &mut rng, now);
+        let prefixes = Prefixes::new(&config.limits, &mut rng, now);
         let (relay, relay_sockets) = match &config.relay {
             Some(relay) => {
                 let system_port = config.address.port() == 0;
@@ -413,6 +436,7 @@ impl Server {
         };
         let registry = Registry {
             gate,
+            prefixes,
             shards,
             relay,
             tcp,
@@ -497,6 +521,16 @@ fn bind_workers(config: &ServerConfig) -> Result<(Vec<ServerSocket>, Option<TcpL
     })?;
     let sockets = std::iter::once(first).chain(others).collect();
     Ok((sockets, listener))
+}
+
+/// A shard's share of what clients may take.
+fn shard_limits(limits: &Limits) -> ShardLimits {
+    ShardLimits {
+        max_members_per_session: limits.max_endpoints_per_session,
+        max_members: limits.max_endpoints / SHARDS,
+        max_memory: limits.max_memory / SHARDS,
+        plain_amplification: limits.plain_amplification,
+    }
 }
 
 fn check_plain_id_len(len: usize) -> Result<usize, Error> {

@@ -1,13 +1,15 @@
 //! The rendezvous machines, client against server, without a network: expiry, limits, updates, restarts.
 
 mod hints;
+mod limits;
+mod pushes;
 mod settings;
 mod world;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use holepunch::proto::rendezvous::{RendezvousClient, RendezvousEvent, ShardConfig};
+use holepunch::proto::rendezvous::{RendezvousClient, RendezvousEvent, ShardConfig, ShardLimits};
 use holepunch::proto::wire::{Attributes, Message, Presence, Profile, RefusedReason, Register};
 use holepunch::proto::{Candidate, CandidateKind, LookupKey, PeerDialect, PeerId, SocketIndex};
 use world::{ID, SOCKET, World, endpoint, present, seconds, server_address};
@@ -140,7 +142,8 @@ fn native_registration_takes_the_place_of_a_plain_one_at_the_same_endpoint() {
 
 #[test]
 fn limits_hold_at_their_edges() {
-    let config = ShardConfig { max_members_per_session: 3, max_members: 4, ..ShardConfig::default() };
+    let limits = ShardLimits { max_members_per_session: 3, max_members: 4, ..ShardLimits::default() };
+    let config = ShardConfig { limits, ..ShardConfig::default() };
     let mut world = World::new(config);
     let last = (0..4).map(|_| world.join(Profile::default())).last().unwrap();
     assert_eq!(world.shard.population().0, 3);
@@ -196,6 +199,7 @@ fn a_list_longer_than_a_datagram_arrives_whole() {
     for _ in 0..100 {
         world.join(large.clone());
     }
+    world.pass(seconds(2));
     for client in 0..100 {
         assert_eq!(present(&world.events(client)).len(), 99, "client {client}");
     }
@@ -211,8 +215,9 @@ fn a_member_that_missed_many_changes_is_sent_a_snapshot() {
     world.clients[a].0 = endpoint(900);
     for _ in 0..200 {
         let guest = world.join(Profile::default());
+        world.pass(Duration::from_millis(5));
         world.clients[guest].1.close();
-        world.settle();
+        world.pass(Duration::from_millis(5));
     }
     let arrives = world.join(Profile::default());
     world.clients[a].0 = deaf;
@@ -354,7 +359,8 @@ fn a_forged_revision_is_recovered_from() {
 
 #[test]
 fn plain_registrations_leave_half_of_the_room_to_native_ones() {
-    let config = ShardConfig { max_members: 10, ..ShardConfig::default() };
+    let limits = ShardLimits { max_members: 10, ..ShardLimits::default() };
+    let config = ShardConfig { limits, ..ShardConfig::default() };
     let mut world = World::new(config);
     for number in 0..100 {
         world.ask_server(endpoint(100 + number), &number.to_be_bytes());

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use holepunch::proto::rendezvous::{
-    Gate, RendezvousClient, RendezvousConfig, RendezvousEvent, Shard, ShardConfig, Verdict,
+    Gate, Newcomers, RendezvousClient, RendezvousConfig, RendezvousEvent, Shard, ShardConfig, Verdict,
 };
 use holepunch::proto::wire::codec::Writer;
-use holepunch::proto::wire::{Alternates, Profile};
+use holepunch::proto::wire::{Alternates, Message, Profile};
 use holepunch::proto::{DialectPolicy, LookupKey, PeerId, Rng, SocketIndex};
 
 pub const ID: &[u8] = b"session";
@@ -30,6 +30,9 @@ pub struct World {
     pub gate: Gate,
     pub shard: Shard,
     pub now: Instant,
+    pub newcomers: Newcomers,
+    /// How many updates the server has sent.
+    pub updates: usize,
     pub clients: Vec<(SocketAddr, RendezvousClient)>,
     /// What the server sent to addresses that are no client's.
     pub stray: Vec<(SocketAddr, Vec<u8>)>,
@@ -41,13 +44,22 @@ impl World {
         let now = Instant::now();
         let mut rng = Rng::new([1; 32]);
         let gate = Gate::new(DialectPolicy::Auto, Alternates::default(), &mut rng, now);
-        let shard = Shard::new(config, rng.fork());
-        Self { gate, shard, now, clients: Vec::new(), stray: Vec::new(), rng }
+        let shard = Shard::new(config, rng.fork(), now);
+        Self {
+            gate,
+            shard,
+            now,
+            newcomers: Newcomers::Welcome,
+            updates: 0,
+            clients: Vec::new(),
+            stray: Vec::new(),
+            rng,
+        }
     }
 
     pub fn restart_server(&mut self) {
         self.gate = Gate::new(DialectPolicy::Auto, Alternates::default(), &mut self.rng, self.now);
-        self.shard = Shard::new(ShardConfig::default(), self.rng.fork());
+        self.shard = Shard::new(ShardConfig::default(), self.rng.fork(), self.now);
     }
 
     pub fn config(&mut self, profile: Profile) -> RendezvousConfig {
@@ -96,7 +108,7 @@ impl World {
         let mut buffer = [0; 1200];
         let mut reply = Writer::new(&mut buffer);
         match self.gate.judge(self.now, source, payload, &mut reply) {
-            Verdict::Admit(request) => self.shard.handle_request(self.now, source, &request),
+            Verdict::Admit(request) => self.shard.handle_request(self.now, source, &request, self.newcomers),
             Verdict::Challenge(early) => {
                 self.shard.hint(self.now, source, &early, &mut reply);
                 assert!(reply.written() <= payload.len());
@@ -117,6 +129,7 @@ impl World {
         while let Some((to, payload)) = self.shard.poll_transmit() {
             assert!(payload.len() <= 1200 || !payload.starts_with(b"\x0Eholep"));
             let payload = payload.to_vec();
+            self.updates += usize::from(matches!(Message::parse(&payload), Ok(Message::Update { .. })));
             any = true;
             self.deliver(to.remote, payload);
         }
@@ -145,6 +158,20 @@ impl World {
         self.now += duration;
         self.shard.handle_timeout(self.now);
         while self.shard.poll_transmit().is_some() {}
+    }
+
+    /// Sleeps as long as the shard says, again and again, and says how long it took until something was sent or somebody went.
+    pub fn sleep_until_something_happens(&mut self) -> Option<Duration> {
+        let (begin, members) = (self.now, self.shard.population());
+        for _ in 0..20 {
+            self.now = self.now.max(self.shard.poll_timeout()?);
+            self.shard.handle_timeout(self.now);
+            let sent = std::iter::from_fn(|| self.shard.poll_transmit().map(drop)).count();
+            if sent > 0 || self.shard.population() != members {
+                return Some(self.now - begin);
+            }
+        }
+        panic!("woken again and again for nothing");
     }
 
     /// What the client has told, but for challenges, which every registration begins with, and hints.

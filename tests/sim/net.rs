@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use holepunch::proto::rendezvous::{Gate, Shard, ShardConfig, Verdict};
+use holepunch::proto::rendezvous::{Gate, Newcomers, Shard, ShardConfig, Verdict};
 use holepunch::proto::secure::PublicKey;
 use holepunch::proto::session::{Session, SessionConfig};
 use holepunch::proto::wire::codec::Writer;
@@ -109,7 +109,7 @@ impl Internet {
             let other = SocketAddr::new(OTHER_ADDRESS, SERVER.port());
             let alternates = Alternates::new(&ALTERNATE_PORTS, Some(other));
             let gate = Gate::new(DialectPolicy::Auto, alternates, &mut rng, base);
-            Server::Native(Box::new((gate, Shard::new(ShardConfig::default(), rng.fork()))))
+            Server::Native(Box::new((gate, Shard::new(ShardConfig::default(), rng.fork(), base))))
         };
         Self {
             base,
@@ -235,7 +235,7 @@ impl Internet {
             let mut rng = self.rng.fork();
             let alternates = Alternates::new(&ALTERNATE_PORTS, Some((OTHER_ADDRESS, SERVER.port()).into()));
             let gate = Gate::new(DialectPolicy::Auto, alternates, &mut rng, self.base + self.now);
-            **native = (gate, Shard::new(ShardConfig::default(), rng.fork()));
+            **native = (gate, Shard::new(ShardConfig::default(), rng.fork(), self.base + self.now));
         }
     }
 
@@ -374,7 +374,7 @@ impl Internet {
                 let mut buffer = [0; 1200];
                 let mut reply = Writer::new(&mut buffer);
                 match gate.judge(now, from, payload, &mut reply) {
-                    Verdict::Admit(request) => shard.handle_request(now, from, &request),
+                    Verdict::Admit(request) => shard.handle_request(now, from, &request, Newcomers::Welcome),
                     Verdict::Challenge(early) => {
                         shard.hint(now, from, &early, &mut reply);
                         assert!(

@@ -15,8 +15,14 @@ pub struct ShardCounters {
     pub refused: u64,
     /// Requests that named no living registration of their source.
     pub unknown: u64,
+    /// Requests of clients that were no members yet, dropped because there was no time for them.
+    pub shed: u64,
+    /// Answers that plain clients did not get, since too little had come from there.
+    pub plain_withheld: u64,
     /// Pushes sent again because no acknowledgement came.
     pub pushes_repeated: u64,
+    /// Pushes that had to wait for their session's turn.
+    pub pushes_delayed: u64,
 }
 
 impl std::ops::AddAssign for ShardCounters {
@@ -27,6 +33,9 @@ impl std::ops::AddAssign for ShardCounters {
         self.expired += other.expired;
         self.refused += other.refused;
         self.unknown += other.unknown;
+        self.shed += other.shed;
+        self.plain_withheld += other.plain_withheld;
         self.pushes_repeated += other.pushes_repeated;
+        self.pushes_delayed += other.pushes_delayed;
     }
 }

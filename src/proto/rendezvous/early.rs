@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::gate::EarlyRegister;
+use super::session::SessionKey;
 use super::shard::Shard;
 use crate::proto::wire::Hint;
 use crate::proto::wire::codec::Writer;
@@ -102,11 +103,9 @@ impl Shard {
         challenge: &mut Writer<'_>,
     ) {
         let source = source.into();
-        let session = self.members.find_session(&register.lookup);
+        let session = self.members.find_session(SessionKey::from(&register.lookup));
         let known = session.and_then(|session| self.member_by_peer(session, register.peer));
-        if known
-            .and_then(|at| self.members.get(at))
-            .is_some_and(|member| member.route.is_same_remote(&source))
+        if known.and_then(|at| self.members.get(at)).is_some_and(|member| self.members.is_at(member, &source))
         {
             return;
         }
@@ -124,13 +123,15 @@ impl Shard {
         };
         let members = session.into_iter().flat_map(|session| self.members.of_session(session));
         // Hints are of use for datagrams only.
-        let over_udp = members.filter(|(_, member)| member.route.transport == Transport::Udp);
-        let natives = over_udp.filter_map(|(_, member)| Some((member, member.push.as_ref()?)));
+        let over_udp = members.filter(|(_, member)| member.transport() == Transport::Udp);
+        let natives = over_udp.filter(|(_, member)| member.is_native());
         let told = early.tell();
-        for (member, push) in natives.take(MAX_HINTS) {
-            add(early, Hint { peer: member.peer, endpoint: member.route.remote });
-            if told {
-                self.outbox.write(member.route, |writer| hint.write(writer, push.token));
+        for (_, member) in natives.take(MAX_HINTS) {
+            let route = self.members.route(member);
+            add(early, Hint { peer: member.peer, endpoint: route.remote });
+            if told && member.is_pushed_to() {
+                let token = u64::from_be_bytes(member.token);
+                self.outbox.write(route, |writer| hint.write(writer, token));
             }
         }
         let is_member =

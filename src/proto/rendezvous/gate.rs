@@ -24,7 +24,12 @@ pub enum Request<'a> {
     /// Forwarding between two members.
     Relay(RelayRequest),
     /// A plain client's session, filed under the lookup key that native clients derive.
-    Plain(LookupKey),
+    Plain {
+        /// Names the session.
+        key: LookupKey,
+        /// How long the datagram was.
+        len: usize,
+    },
 }
 
 /// A registration that proves no endpoint, and leaves room for hints.
@@ -147,7 +152,7 @@ impl Gate {
         if !acceptable || self.policy == DialectPolicy::Native {
             return Verdict::Drop;
         }
-        Verdict::Admit(Request::Plain(LookupKey::derive(datagram)))
+        Verdict::Admit(Request::Plain { key: LookupKey::derive(datagram), len: datagram.len() })
     }
 }
 

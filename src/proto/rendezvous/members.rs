@@ -1,127 +1,163 @@
-//! What a shard keeps: sessions, their members, and who left lately.
+//! What a shard keeps: sessions, their members, and who left lately. A registration costs little memory, since there are many.
 
-use std::collections::{HashMap, VecDeque};
-use std::time::Instant;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use ahash::RandomState;
+use hashbrown::HashTable;
 
+use super::blobs::Blobs;
+use super::session::{Session, SessionKey};
+use super::wheel::Wheel;
 use crate::proto::wire::{Attributes, Entry, LeaveReason, UpdateBuilder, codec::Writer};
-use crate::proto::{LookupKey, PeerDialect, PeerId, Rng, Route};
+use crate::proto::{PeerDialect, PeerId, Rng, Route, Transport};
 
-/// Who left lately, per session; a client that missed more is sent a snapshot instead.
-const MAX_TOMBSTONES: usize = 64;
+/// Names a member as long as it lives.
+pub type MemberIndex = u32;
 
-/// Names a member as long as it lives; a later member in the same place has another generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct MemberRef {
-    pub index: u32,
-    pub generation: u32,
-}
+/// Ends the list of free places.
+const NO_PLACE: u32 = u32::MAX;
+/// Most different addresses of our own, and scopes of link-local ones, that are told apart.
+const MAX_LOCALS: usize = 256;
 
-/// How updates reach a native member.
-#[derive(Clone, Copy, Debug)]
-pub struct Push {
-    /// Known to this client and us only.
-    pub token: u64,
-    /// It has all changes up to here.
-    pub acknowledged: u32,
-    /// Unacknowledged pushes in a row.
-    pub unanswered: u8,
-    /// When the retransmission timer ends, if it runs.
-    pub timer: Option<Instant>,
-    /// When the last push left.
-    pub sent: Instant,
-    /// How long an acknowledgement took lately, in milliseconds.
-    pub rtt_ms: u16,
-}
+/// The place is a member's.
+const OCCUPIED: u8 = 1;
+/// Registered in the native dialect: the server pushes to it.
+const NATIVE: u8 = 2;
+/// Registered over TCP.
+const STREAM: u8 = 4;
+/// Its address is an IPv6 one, which stands before its attributes.
+const IPV6: u8 = 8;
+/// There is something to push to it, which waits for its turn.
+const NEWS: u8 = 16;
+/// Registered with another server, which pushes to it.
+const ELSEWHERE: u8 = 32;
 
-/// One registration.
-#[derive(Debug)]
+/// One registration, as small as can be: exactly one line of a processor's cache.
+#[derive(Clone, Debug)]
+#[repr(C, align(64))]
 pub struct Member {
-    pub session: u32,
+    /// Its name among its peers.
     pub peer: PeerId,
-    /// The way to the member, whose endpoint is part of it.
-    pub route: Route,
-    /// `None` for a plain client, which polls.
-    pub push: Option<Push>,
-    pub attributes: Box<[u8]>,
+    /// Known to this client and the server only. Plain clients have none.
+    pub token: [u8; 8],
+    /// Its session; the next free place if there is no member here.
+    pub session: u32,
     /// The session's revision at which this member joined or changed last.
     pub revision: u32,
-    pub last_seen: Instant,
+    /// It has all changes up to here.
+    pub acknowledged: u32,
+    /// When it was last heard, in milliseconds.
+    pub last_seen: u32,
+    /// When the last push left, in milliseconds.
+    pub pushed: u32,
+    /// Where its attributes are.
+    blob: u32,
+    ipv4: [u8; 4],
+    port: u16,
+    attributes_len: u16,
+    /// Which of our addresses it talks to.
+    local: u16,
+    /// Of a native member: how long an acknowledgement took lately, in milliseconds. Of a plain one: how many bytes it may be sent.
+    pub rtt_or_credit: u16,
+    /// Unacknowledged pushes in a row.
+    pub unanswered: u8,
+    flags: u8,
+}
+
+const _: () = assert!(size_of::<Member>() == 64, "a member takes one line of a processor's cache");
+
+/// What a registration says.
+#[derive(Clone, Copy, Debug)]
+pub struct Registration<'a> {
+    /// Its name among its peers.
+    pub peer: PeerId,
+    /// The way to it.
+    pub route: Route,
+    /// `None` for a plain client, which polls.
+    pub token: Option<u64>,
+    /// What it says of itself.
+    pub attributes: &'a [u8],
+    /// With which other server it is registered.
+    pub elsewhere: Option<u64>,
 }
 
 impl Member {
-    fn entry(&self) -> Entry<'_> {
-        Entry::Joined {
-            peer: self.peer,
-            dialect: if self.push.is_some() { PeerDialect::Native } else { PeerDialect::Plain },
-            reflexive: self.route.remote,
-            transport: self.route.transport,
-            attributes: Attributes::parse(&self.attributes).unwrap_or(Attributes::NONE),
-        }
-    }
-}
+    const FREE: Self = Self {
+        peer: PeerId::UNKNOWN,
+        token: [0; 8],
+        session: NO_PLACE,
+        revision: 0,
+        acknowledged: 0,
+        last_seen: 0,
+        pushed: 0,
+        blob: 0,
+        ipv4: [0; 4],
+        port: 0,
+        attributes_len: 0,
+        local: 0,
+        rtt_or_credit: 0,
+        unanswered: 0,
+        flags: 0,
+    };
 
-/// All members under one lookup key.
-#[derive(Debug)]
-pub struct Session {
-    key: LookupKey,
-    /// Random, so that a client notices that the server has forgotten what it knew.
-    pub instance: u32,
-    /// Number of the latest change.
-    pub revision: u32,
-    /// Tombstones up to here are gone.
-    floor: u32,
-    /// In the order of their `revision`.
-    pub members: Vec<u32>,
-    tombstones: VecDeque<(u32, PeerId, LeaveReason)>,
-}
-
-#[derive(Debug)]
-struct Slot<T> {
-    generation: u32,
-    value: Option<T>,
-}
-
-#[derive(Debug)]
-struct Slab<T> {
-    slots: Vec<Slot<T>>,
-    free: Vec<u32>,
-}
-
-impl<T> Slab<T> {
-    fn insert(&mut self, value: T) -> MemberRef {
-        if let Some(index) = self.free.pop() {
-            let slot = &mut self.slots[index as usize];
-            slot.value = Some(value);
-            return MemberRef { index, generation: slot.generation };
-        }
-        self.slots.push(Slot { generation: 0, value: Some(value) });
-        MemberRef { index: self.slots.len() as u32 - 1, generation: 0 }
+    fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
     }
 
-    fn remove(&mut self, index: u32) -> Option<T> {
-        let slot = self.slots.get_mut(index as usize)?;
-        let value = slot.value.take()?;
-        slot.generation = slot.generation.wrapping_add(1) & GENERATION_MASK;
-        self.free.push(index);
-        Some(value)
+    fn set(&mut self, flag: u8, on: bool) {
+        self.flags = if on { self.flags | flag } else { self.flags & !flag };
     }
 
-    fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+    /// Whether it is registered in the native dialect.
+    pub fn is_native(&self) -> bool {
+        self.has(NATIVE)
+    }
+
+    /// Whether it is registered with this server, in the native dialect: it is pushed to.
+    pub fn is_pushed_to(&self) -> bool {
+        self.flags & (NATIVE | ELSEWHERE) == NATIVE
+    }
+
+    /// Whether it is registered with another server.
+    pub fn is_elsewhere(&self) -> bool {
+        self.has(ELSEWHERE)
+    }
+
+    /// Over which transport it is registered.
+    pub fn transport(&self) -> Transport {
+        if self.has(STREAM) { Transport::Tcp } else { Transport::Udp }
+    }
+
+    /// Whether something to push waits for its turn.
+    pub fn has_news(&self) -> bool {
+        self.has(NEWS)
+    }
+
+    /// Notes whether something to push waits for its turn.
+    pub fn set_news(&mut self, waits: bool) {
+        self.set(NEWS, waits);
+    }
+
+    fn blob_len(&self) -> usize {
+        usize::from(self.attributes_len) + if self.has(IPV6) { 16 } else { 0 }
     }
 }
-
-/// Generations share a handle's 64 bits with the shard's number and the index.
-const GENERATION_MASK: u32 = 0x00FF_FFFF;
 
 /// The members and sessions of one shard.
 #[derive(Debug)]
 pub struct Members {
-    by_key: HashMap<LookupKey, u32, RandomState>,
-    sessions: Slab<Session>,
-    members: Slab<Member>,
+    by_key: HashTable<u32>,
+    hasher: RandomState,
+    sessions: Vec<Session>,
+    free_sessions: Vec<u32>,
+    members: Vec<Member>,
+    first_free: u32,
+    count: usize,
+    blobs: Blobs,
+    /// What members' `local` stands for: an address of ours, and the scope of the member's.
+    locals: Vec<(Option<IpAddr>, u32)>,
+    /// Bytes that sessions take beside their own places.
+    spilled: usize,
     rng: Rng,
 }
 
@@ -130,164 +166,289 @@ impl Members {
     pub fn new(mut rng: Rng) -> Self {
         let hasher = RandomState::with_seeds(rng.u64(), rng.u64(), rng.u64(), rng.u64());
         Self {
-            by_key: HashMap::with_hasher(hasher),
-            sessions: Slab { slots: Vec::new(), free: Vec::new() },
-            members: Slab { slots: Vec::new(), free: Vec::new() },
+            by_key: HashTable::new(),
+            hasher,
+            sessions: Vec::new(),
+            free_sessions: Vec::new(),
+            members: Vec::new(),
+            first_free: NO_PLACE,
+            count: 0,
+            blobs: Blobs::default(),
+            locals: vec![(None, 0)],
+            spilled: 0,
             rng,
         }
     }
 
     /// How many members there are.
     pub fn len(&self) -> usize {
-        self.members.len()
+        self.count
     }
 
     /// How many sessions there are.
     pub fn session_count(&self) -> usize {
-        self.sessions.len()
+        self.by_key.len()
+    }
+
+    /// Bytes that all of this takes.
+    pub fn memory(&self) -> usize {
+        self.members.len() * (size_of::<Member>() + Wheel::ENTRY_BYTES)
+            + self.sessions.len() * size_of::<Session>()
+            + self.free_sessions.capacity() * size_of::<u32>()
+            + self.by_key.allocation_size()
+            + self.blobs.bytes()
+            + self.spilled
+    }
+
+    /// Bytes that one more member would take, at most.
+    pub fn cost(&self, new_session: bool, attributes: usize) -> usize {
+        let member = if self.first_free == NO_PLACE { size_of::<Member>() + Wheel::ENTRY_BYTES } else { 0 };
+        let session = if new_session && self.free_sessions.is_empty() { size_of::<Session>() } else { 0 };
+        member + session + Blobs::cost(attributes + 16)
     }
 
     /// The session's place, if there is one.
-    pub fn find_session(&self, key: &LookupKey) -> Option<u32> {
-        self.by_key.get(key).copied()
+    pub fn find_session(&self, key: SessionKey) -> Option<u32> {
+        let is_same = |index: &u32| self.sessions[*index as usize].key == key;
+        self.by_key.find(self.hasher.hash_one(key), is_same).copied()
     }
 
     /// The session at `index`, which has at least one member.
     pub fn session(&self, index: u32) -> &Session {
-        self.sessions.slots[index as usize]
-            .value
-            .as_ref()
-            .expect("a member's session exists as long as the member")
+        &self.sessions[index as usize]
     }
 
-    fn session_mut(&mut self, index: u32) -> &mut Session {
-        self.sessions.slots[index as usize]
-            .value
-            .as_mut()
-            .expect("a member's session exists as long as the member")
+    /// The session at `index`, to be changed.
+    pub fn session_mut(&mut self, index: u32) -> &mut Session {
+        &mut self.sessions[index as usize]
     }
 
-    /// The member, if it is still the same one.
-    pub fn get(&self, at: MemberRef) -> Option<&Member> {
-        let slot = self.members.slots.get(at.index as usize)?;
-        slot.value.as_ref().filter(|_| slot.generation == at.generation)
+    /// The member, if there is one.
+    pub fn get(&self, at: MemberIndex) -> Option<&Member> {
+        self.members.get(at as usize).filter(|member| member.has(OCCUPIED))
     }
 
-    /// The member, if it is still the same one, to be changed.
-    pub fn get_mut(&mut self, at: MemberRef) -> Option<&mut Member> {
-        let slot = self.members.slots.get_mut(at.index as usize)?;
-        let generation = slot.generation;
-        slot.value.as_mut().filter(|_| generation == at.generation)
+    /// The member, if there is one, to be changed.
+    pub fn get_mut(&mut self, at: MemberIndex) -> Option<&mut Member> {
+        self.members.get_mut(at as usize).filter(|member| member.has(OCCUPIED))
     }
 
     /// All members with their names.
-    pub fn iter(&self) -> impl Iterator<Item = (MemberRef, &Member)> {
-        self.members.slots.iter().enumerate().filter_map(|(index, slot)| {
-            let at = MemberRef { index: index as u32, generation: slot.generation };
-            slot.value.as_ref().map(|member| (at, member))
-        })
+    pub fn iter(&self) -> impl Iterator<Item = (MemberIndex, &Member)> {
+        (0..).zip(&self.members).filter(|(_, member)| member.has(OCCUPIED))
     }
 
     /// The members of a session with their names, in the order in which they joined or changed.
-    pub fn of_session(&self, session: u32) -> impl Iterator<Item = (MemberRef, &Member)> {
-        self.session(session).members.iter().map(|index| {
-            let slot = &self.members.slots[*index as usize];
-            let member = slot.value.as_ref().expect("a session lists live members only");
-            (MemberRef { index: *index, generation: slot.generation }, member)
-        })
+    pub fn of_session(&self, session: u32) -> impl Iterator<Item = (MemberIndex, &Member)> {
+        let members = self.session(session).members.as_slice();
+        members.iter().map(|index| (*index, &self.members[*index as usize]))
+    }
+
+    /// What a member says of itself.
+    pub fn attributes(&self, member: &Member) -> &[u8] {
+        let blob = self.blobs.get(member.blob, member.blob_len());
+        &blob[blob.len() - usize::from(member.attributes_len)..]
+    }
+
+    /// Where a member is.
+    pub fn remote(&self, member: &Member) -> SocketAddr {
+        if !member.has(IPV6) {
+            return (member.ipv4, member.port).into();
+        }
+        let blob = self.blobs.get(member.blob, member.blob_len());
+        let octets: [u8; 16] =
+            blob[..16].try_into().expect("an IPv6 member's string begins with its address");
+        let (_, scope) = self.locals[usize::from(member.local)];
+        SocketAddrV6::new(Ipv6Addr::from(octets), member.port, 0, scope).into()
+    }
+
+    /// The way to a member.
+    pub fn route(&self, member: &Member) -> Route {
+        let (local, _) = self.locals[usize::from(member.local)];
+        Route { remote: self.remote(member), local, transport: member.transport() }
+    }
+
+    /// Whether a member is where that way leads, whichever of our addresses it talks to.
+    pub fn is_at(&self, member: &Member, route: &Route) -> bool {
+        member.port == route.remote.port()
+            && member.transport() == route.transport
+            && self.remote(member) == route.remote
+    }
+
+    fn local_number(&mut self, route: &Route) -> u16 {
+        let scope = match route.remote {
+            SocketAddr::V6(v6) => v6.scope_id(),
+            SocketAddr::V4(_) => 0,
+        };
+        let local = (route.local, scope);
+        if let Some(known) = self.locals.iter().position(|known| *known == local) {
+            return known as u16;
+        }
+        if self.locals.len() >= MAX_LOCALS {
+            return 0;
+        }
+        self.locals.push(local);
+        self.locals.len() as u16 - 1
     }
 
     /// Adds a member, and the session if it is the first; the change gets the session's next revision.
-    pub fn insert(&mut self, key: LookupKey, mut member: Member) -> MemberRef {
-        let session = match self.by_key.get(&key) {
-            Some(session) => *session,
-            None => {
-                let instance = self.rng.u32().max(1);
-                let session = Session {
-                    key,
-                    instance,
-                    revision: 0,
-                    floor: 0,
-                    members: Vec::new(),
-                    tombstones: VecDeque::new(),
-                };
-                let index = self.sessions.insert(session).index;
-                self.by_key.insert(key, index);
-                index
+    pub fn insert(&mut self, key: SessionKey, registration: &Registration<'_>) -> MemberIndex {
+        let session = self.find_session(key).unwrap_or_else(|| self.insert_session(key));
+        let at = match self.first_free {
+            NO_PLACE => {
+                self.members.push(Member::FREE);
+                self.members.len() as u32 - 1
+            }
+            free => {
+                self.first_free = self.members[free as usize].session;
+                free
             }
         };
-        let revision = self.next_revision(session);
-        member.session = session;
-        member.revision = revision;
-        let at = self.members.insert(member);
-        self.session_mut(session).members.push(at.index);
+        self.count += 1;
+        let member = &mut self.members[at as usize];
+        *member = Member { peer: registration.peer, session, flags: OCCUPIED, ..Member::FREE };
+        if let Some(token) = registration.token {
+            member.token = token.to_be_bytes();
+            member.set(NATIVE, true);
+        }
+        if let Some(server) = registration.elsewhere {
+            member.set(ELSEWHERE, true);
+            (member.last_seen, member.pushed) = ((server >> 32) as u32, server as u32);
+        }
+        self.write_contact(at, &registration.route, registration.attributes);
+        let revision = self.session_mut(session).next_revision();
+        self.members[at as usize].revision = revision;
+        let members = &mut self.sessions[session as usize].members;
+        let before = members.spilled_bytes();
+        members.push(at);
+        self.spilled = self.spilled + members.spilled_bytes() - before;
         at
     }
 
-    fn next_revision(&mut self, session: u32) -> u32 {
-        let session = self.session_mut(session);
-        session.revision += 1;
-        session.revision
+    fn insert_session(&mut self, key: SessionKey) -> u32 {
+        let session = Session::new(key, self.rng.u32().max(1));
+        let index = match self.free_sessions.pop() {
+            Some(free) => {
+                self.sessions[free as usize] = session;
+                free
+            }
+            None => {
+                self.sessions.push(session);
+                self.sessions.len() as u32 - 1
+            }
+        };
+        let (sessions, hasher) = (&self.sessions, &self.hasher);
+        let hash = |index: &u32| hasher.hash_one(sessions[*index as usize].key);
+        self.by_key.insert_unique(hasher.hash_one(key), index, hash);
+        index
+    }
+
+    fn write_contact(&mut self, at: MemberIndex, route: &Route, attributes: &[u8]) {
+        let local = self.local_number(route);
+        let member = &mut self.members[at as usize];
+        member.local = local;
+        member.port = route.remote.port();
+        member.set(STREAM, route.transport == Transport::Tcp);
+        member.set(IPV6, route.remote.is_ipv6());
+        member.attributes_len = attributes.len() as u16;
+        let octets = match route.remote.ip() {
+            IpAddr::V4(v4) => {
+                member.ipv4 = v4.octets();
+                None
+            }
+            IpAddr::V6(v6) => Some(v6.octets()),
+        };
+        member.blob = self.blobs.insert(at, [octets.as_ref().map_or(&[], |octets| &octets[..]), attributes]);
+    }
+
+    fn forget_contact(&mut self, at: MemberIndex) {
+        let member = &self.members[at as usize];
+        let place = member.blob;
+        if let Some(moved) = self.blobs.remove(place, member.blob_len()) {
+            self.members[moved as usize].blob = place;
+        }
+    }
+
+    /// Writes anew where a member is and what it says of itself; whether others have something to hear of that, which
+    /// [`Self::touch_revision`] then notes.
+    pub fn renew(&mut self, at: MemberIndex, route: &Route, attributes: &[u8]) -> bool {
+        let Some(member) = self.get(at) else { return false };
+        let news = !self.is_at(member, route) || self.attributes(member) != attributes;
+        if news {
+            self.forget_contact(at);
+            self.write_contact(at, route, attributes);
+        } else if self.locals[usize::from(member.local)].0 != route.local {
+            let local = self.local_number(route);
+            self.members[at as usize].local = local;
+        }
+        news
     }
 
     /// Gives a member that changed the session's next revision.
-    pub fn touch_revision(&mut self, at: MemberRef) {
+    pub fn touch_revision(&mut self, at: MemberIndex) {
         let Some(session) = self.get(at).map(|member| member.session) else { return };
-        let revision = self.next_revision(session);
-        let members = &mut self.session_mut(session).members;
-        members.retain(|index| *index != at.index);
-        members.push(at.index);
-        self.get_mut(at).expect("looked up above").revision = revision;
+        let revision = self.session_mut(session).next_revision();
+        self.session_mut(session).members.move_to_end(at);
+        self.members[at as usize].revision = revision;
     }
 
     /// Removes a member, and the session with its last one; returns the session's place if it lives on.
-    pub fn remove(&mut self, at: MemberRef, reason: LeaveReason) -> Option<u32> {
-        self.get(at)?;
-        let member = self.members.remove(at.index)?;
-        let index = member.session;
-        let revision = self.next_revision(index);
-        let session = self.session_mut(index);
-        session.members.retain(|other| *other != at.index);
-        if session.members.is_empty() {
-            let key = session.key;
-            self.by_key.remove(&key);
-            self.sessions.remove(index);
+    pub fn remove(&mut self, at: MemberIndex, reason: LeaveReason) -> Option<u32> {
+        let member = self.get(at)?;
+        let (index, peer) = (member.session, member.peer);
+        self.forget_contact(at);
+        self.members[at as usize] = Member { session: self.first_free, ..Member::FREE };
+        self.first_free = at;
+        self.count -= 1;
+
+        let session = &mut self.sessions[index as usize];
+        let before = session.spilled_bytes();
+        session.members.remove(at);
+        if session.members.as_slice().is_empty() {
+            self.spilled -= before;
+            let hash = self.hasher.hash_one(session.key);
+            if let Ok(found) = self.by_key.find_entry(hash, |other| *other == index) {
+                found.remove();
+            }
+            self.sessions[index as usize] = Session::new(SessionKey::default(), 1);
+            self.free_sessions.push(index);
             return None;
         }
-        if session.tombstones.len() == MAX_TOMBSTONES
-            && let Some((oldest, ..)) = session.tombstones.pop_front()
-        {
-            session.floor = oldest;
-        }
-        session.tombstones.push_back((revision, member.peer, reason));
+        let revision = session.next_revision();
+        session.bury(revision, peer, reason);
+        self.spilled = self.spilled + session.spilled_bytes() - before;
         Some(index)
     }
 
-    /// Writes what changed since `from` for the member `reader`, as much as fits; returns up to where that reaches.
-    pub fn write_block(&self, writer: &mut Writer<'_>, session: u32, reader: MemberRef, from: u32) -> u32 {
-        let session = self.session(session);
-        let from = if from < session.floor || from > session.revision { 0 } else { from };
-        let mut block = UpdateBuilder::block(writer, session.instance, from, session.revision);
+    fn entry<'a>(&'a self, member: &Member) -> Entry<'a> {
+        Entry::Joined {
+            peer: member.peer,
+            dialect: if member.is_native() { PeerDialect::Native } else { PeerDialect::Plain },
+            reflexive: self.remote(member),
+            transport: member.transport(),
+            attributes: Attributes::checked_before(self.attributes(member)),
+        }
+    }
 
-        let first = session.members.partition_point(|index| self.revision_of(*index) <= from);
-        let mut joined = session.members[first..].iter().copied().peekable();
+    /// Writes what changed since `from` for the member `reader`, as much as fits; returns up to where that reaches.
+    pub fn write_block(&self, writer: &mut Writer<'_>, session: u32, reader: MemberIndex, from: u32) -> u32 {
+        let session = self.session(session);
+        let from = if from < session.floor() || from > session.revision { 0 } else { from };
+        let mut block = UpdateBuilder::block(writer, session.instance, from, session.revision);
+        let members = session.members.as_slice();
+        let first = members.partition_point(|index| self.members[*index as usize].revision <= from);
+        let mut joined = members[first..].iter().copied().peekable();
         // A snapshot says who is there; who is not needs no mention.
-        let first = if from == 0 {
-            session.tombstones.len()
-        } else {
-            session.tombstones.partition_point(|(revision, ..)| *revision <= from)
-        };
-        let mut left = session.tombstones.range(first..).peekable();
+        let mut left = session.tombstones_since(if from == 0 { u32::MAX } else { from }).peekable();
         let mut to = from;
         loop {
-            let join = joined.peek().map(|index| self.revision_of(*index));
+            let join = joined.peek().map(|index| self.members[*index as usize].revision);
             let leave = left.peek().map(|(revision, ..)| *revision);
             let (revision, fits) = match (join, leave) {
                 (Some(join), leave) if leave.is_none_or(|leave| join < leave) => {
                     let index = joined.next().expect("peeked");
-                    let member =
-                        self.members.slots[index as usize].value.as_ref().expect("listed members live");
-                    (join, index == reader.index || block.push(&member.entry()))
+                    let entry = self.entry(&self.members[index as usize]);
+                    (join, index == reader || block.push(&entry))
                 }
                 (_, Some(leave)) => {
                     let (_, peer, reason) = *left.next().expect("peeked");
@@ -305,9 +466,5 @@ impl Members {
         }
         block.finish(to);
         to
-    }
-
-    fn revision_of(&self, index: u32) -> u32 {
-        self.members.slots[index as usize].value.as_ref().map_or(0, |member| member.revision)
     }
 }

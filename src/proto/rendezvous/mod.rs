@@ -1,5 +1,6 @@
 //! Rendezvous: clients register under a session's lookup key and are told who else is there.
 
+mod blobs;
 pub mod client;
 mod counters;
 mod early;
@@ -7,11 +8,16 @@ pub mod events;
 pub mod gate;
 mod members;
 mod other_family;
+mod plain;
+mod pushes;
 mod roster;
+mod session;
 pub mod shard;
+mod wheel;
 
 pub use client::RendezvousClient;
 pub use counters::ShardCounters;
 pub use events::{RendezvousConfig, RendezvousEvent};
 pub use gate::{EarlyRegister, Gate, Request, Verdict};
-pub use shard::{Shard, ShardConfig};
+pub use pushes::{PUSH_BURST, PUSHES_PER_MILLISECOND};
+pub use shard::{Movement, Newcomers, Shard, ShardConfig, ShardLimits};

@@ -1,31 +1,26 @@
 //! The server's state machine: one shard of the sessions. A server has many, each behind a lock of its own.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
-use std::net::SocketAddr;
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::counters::ShardCounters;
 use super::early::EarlyList;
 use super::gate::Request;
-use super::members::{Member, MemberRef, Members, Push};
-use crate::proto::keys::truncate;
+use super::members::{Member, MemberIndex, Members, Registration};
+use super::session::SessionKey;
+use super::wheel::Wheel;
 use crate::proto::relay::Party;
-use crate::proto::wire::codec::{Writer, endpoint_len};
-use crate::proto::wire::plain::push_to_list;
+use crate::proto::wire::codec::Writer;
 use crate::proto::wire::{
-    LeaveReason, Left, MAX_DATAGRAM, Presence, PresenceAck, Refused, RefusedReason, Register, Registered,
-    RelayRequest, UpdateBuilder,
+    LeaveReason, Left, MAX_DATAGRAM, Presence, PresenceAck, Refused, RefusedReason, Register, RelayRequest,
 };
-use crate::proto::{LookupKey, PeerId, Rng, Route, Transport};
+use crate::proto::{PeerId, Rng, Route};
 
-/// Retransmission of a push: at first, at most.
-const FIRST_PUSH_RETRY: Duration = Duration::from_millis(30);
-const MAX_PUSH_RETRY: Duration = Duration::from_secs(1);
-/// Changes that are pushed to a member before it has acknowledged the ones before.
-const MAX_UNANSWERED: u8 = 4;
-/// Datagrams that one push may take; a longer list goes on when these are acknowledged.
-const MAX_BLOCKS_PER_PUSH: usize = 4;
+/// A client that was silent for so long counts as silent for no longer: what is kept of the time has no room for more.
+const LONGEST_SILENCE: u32 = 1 << 31;
+/// Who has joined within so long is still at it.
+const SETTLING: Duration = Duration::from_secs(2);
 
 /// A shard's limits and times.
 #[derive(Clone, Debug)]
@@ -40,10 +35,32 @@ pub struct ShardConfig {
     pub plain_expiry: Option<Duration>,
     /// How often a plain client is sent an empty datagram.
     pub plain_keep_alive: Duration,
+    /// What clients may take.
+    pub limits: ShardLimits,
+}
+
+/// What clients may take of a shard.
+#[derive(Clone, Copy, Debug)]
+pub struct ShardLimits {
     /// Most members of one session.
     pub max_members_per_session: usize,
     /// Most members of this shard.
     pub max_members: usize,
+    /// Most bytes of memory for them.
+    pub max_memory: usize,
+    /// How many times what came from a plain client it may be sent; `None` for any.
+    pub plain_amplification: Option<u32>,
+}
+
+impl Default for ShardLimits {
+    fn default() -> Self {
+        Self {
+            max_members_per_session: 257,
+            max_members: 1 << 16,
+            max_memory: 64 << 20,
+            plain_amplification: Some(3),
+        }
+    }
 }
 
 impl Default for ShardConfig {
@@ -54,33 +71,53 @@ impl Default for ShardConfig {
             expiry: Duration::from_secs(15),
             plain_expiry: Some(Duration::from_secs(40)),
             plain_keep_alive: Duration::from_secs(10),
-            max_members_per_session: 257,
-            max_members: 1 << 16,
+            limits: ShardLimits::default(),
         }
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum TimerKind {
-    Expire,
-    Push,
-    KeepAlive,
+/// What becomes of a client that is not a member yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Newcomers {
+    /// It becomes one, if there is room.
+    Welcome,
+    /// It is told that there is no room.
+    Refused,
+    /// It is not answered: it asks again, and that there is no time for it now.
+    Ignored,
+}
+
+/// A change of who is registered from where, for whoever counts that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Movement {
+    /// A member came from there.
+    Came(IpAddr),
+    /// It went away again.
+    Went(IpAddr),
 }
 
 /// One shard of the sessions.
 #[derive(Debug)]
 pub struct Shard {
-    config: ShardConfig,
+    pub(super) config: ShardConfig,
     pub(super) members: Members,
     pub(super) early: EarlyList,
-    timers: BinaryHeap<Reverse<(Instant, MemberRef, TimerKind)>>,
-    plain_ids: [u8; 32],
-    counters: ShardCounters,
+    /// A timer for each member: the earliest of what it waits for, or earlier.
+    pub(super) timers: Wheel,
+    /// Since when milliseconds are counted.
+    epoch: Instant,
+    /// Nobody expires before, since we could not hear anybody for a while; in milliseconds.
+    grace: u64,
+    /// When the last one joined, in milliseconds.
+    last_join: Option<u64>,
+    pub(super) plain_ids: [u8; 32],
+    pub(super) counters: ShardCounters,
     pub(super) outbox: Outbox,
-    plain_members: usize,
+    pub(super) plain_members: usize,
+    movements: Vec<Movement>,
     /// Reused, so that no request allocates.
-    recipients: Vec<MemberRef>,
-    list: Vec<u8>,
+    pub(super) recipients: Vec<MemberIndex>,
+    pub(super) list: Vec<u8>,
 }
 
 /// Datagrams to send, in one reused piece of memory.
@@ -91,7 +128,7 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    fn push(&mut self, destination: Route, datagram: &[u8]) {
+    pub(super) fn push(&mut self, destination: Route, datagram: &[u8]) {
         if self.queue.is_empty() {
             self.bytes.clear();
         }
@@ -109,17 +146,21 @@ impl Outbox {
 
 impl Shard {
     /// An empty shard.
-    pub fn new(config: ShardConfig, mut rng: Rng) -> Self {
+    pub fn new(config: ShardConfig, mut rng: Rng, now: Instant) -> Self {
         let plain_ids = rng.bytes();
         Self {
             config,
             members: Members::new(rng),
-            timers: BinaryHeap::new(),
+            timers: Wheel::default(),
+            epoch: now,
+            grace: 0,
+            last_join: None,
             plain_ids,
             counters: ShardCounters::default(),
             early: EarlyList::default(),
             outbox: Outbox::default(),
             plain_members: 0,
+            movements: Vec::new(),
             recipients: Vec::new(),
             list: Vec::new(),
         }
@@ -130,12 +171,18 @@ impl Shard {
         (handle >> 56) as u8
     }
 
-    fn handle_of(&self, at: MemberRef) -> u64 {
-        u64::from(self.config.number) << 56 | u64::from(at.generation) << 32 | u64::from(at.index)
+    pub(super) fn handle_of(&self, at: MemberIndex) -> u64 {
+        u64::from(self.config.number) << 56 | u64::from(at)
     }
 
-    fn member_of(handle: u64) -> MemberRef {
-        MemberRef { index: handle as u32, generation: (handle >> 32) as u32 & 0x00FF_FFFF }
+    /// Which member a handle names; the token says whether it is still the same one.
+    fn member_of(handle: u64) -> MemberIndex {
+        if handle << 8 >> 40 == 0 { handle as u32 } else { MemberIndex::MAX }
+    }
+
+    /// The time in milliseconds, as it is kept here.
+    pub(super) fn millis(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.epoch).as_millis() as u64
     }
 
     /// What has been counted.
@@ -148,50 +195,73 @@ impl Shard {
         (self.members.len(), self.members.session_count())
     }
 
+    /// Bytes of memory that members take now.
+    pub fn memory(&self) -> usize {
+        self.members.memory()
+    }
+
     /// The endpoints of all members.
     pub fn endpoints(&self) -> impl Iterator<Item = SocketAddr> {
-        self.members.iter().map(|(_, member)| member.route.remote)
+        self.members.iter().map(|(_, member)| self.members.remote(member))
+    }
+
+    /// Whether nobody is in the middle of something: all have been told all there is, and who came last has had time to connect.
+    pub fn is_quiet(&self, now: Instant) -> bool {
+        let waits = |member: &Member| member.is_pushed_to() && (member.unanswered > 0 || member.has_news());
+        let settled = |join: u64| self.millis(now) >= join + SETTLING.as_millis() as u64;
+        self.last_join.is_none_or(settled) && !self.members.iter().any(|(_, member)| waits(member))
+    }
+
+    /// Changes what clients may take. Who is a member stays one.
+    pub fn set_limits(&mut self, limits: ShardLimits) {
+        self.config.limits = limits;
     }
 
     /// Changes after how much silence a plain client is forgotten, for present members, too.
     pub fn set_plain_expiry(&mut self, expiry: Option<Duration>, now: Instant) {
         self.config.plain_expiry = expiry;
-        let members = &self.members;
-        let is_native = |at| members.get(at).is_some_and(|member| member.push.is_some());
-        self.timers.retain(|Reverse((_, at, kind))| *kind != TimerKind::Expire || is_native(*at));
-        let plain = members.iter().filter(|(_, member)| member.push.is_none());
-        self.timers.extend(plain.filter_map(|(at, member)| {
-            let due = (member.last_seen + expiry?).max(now);
-            Some(Reverse((due, at, TimerKind::Expire)))
-        }));
+        let now = self.millis(now);
+        let plain: Vec<_> =
+            self.members.iter().filter(|(_, member)| !member.is_native()).map(|(at, _)| at).collect();
+        for at in plain {
+            self.rearm(now, at);
+        }
     }
 
-    fn expiry_of(&self, member_is_plain: bool) -> Option<Duration> {
-        if member_is_plain { self.config.plain_expiry } else { Some(self.config.expiry) }
+    /// Nobody could be heard until now: no one expires before there was time to hear them again.
+    pub fn excuse_silence(&mut self, now: Instant) {
+        self.grace = self.millis(now + self.config.heartbeat);
     }
 
-    /// Does what a request that passed the gate asks for.
-    pub fn handle_request(&mut self, now: Instant, source: impl Into<Route>, request: &Request<'_>) {
+    /// Does what a request that passed the gate asks for. Who is not a member yet is treated as `newcomers` says.
+    pub fn handle_request(
+        &mut self,
+        now: Instant,
+        source: impl Into<Route>,
+        request: &Request<'_>,
+        newcomers: Newcomers,
+    ) {
         let source = source.into();
+        let now = self.millis(now);
         match request {
             Request::Register(register) if register.attributes.is_goodbye() => {
-                let session = self.members.find_session(&register.lookup);
+                let session = self.members.find_session(SessionKey::from(&register.lookup));
                 let at = session.and_then(|session| self.member_by_peer(session, register.peer));
                 self.leave(now, source, at, register.token, register.sequence);
             }
-            Request::Register(register) => self.register(now, source, register),
+            Request::Register(register) => self.register(now, source, register, newcomers),
             Request::Presence(presence) => self.presence(now, source, presence),
             Request::Leave(leave) => {
                 let at = Self::member_of(leave.handle);
                 self.leave(now, source, Some(at), leave.token, leave.sequence);
             }
-            Request::Plain(key) => self.plain(now, source, *key),
+            Request::Plain { key, len } => self.plain(now, source, SessionKey::from(key), *len, newcomers),
             // Needs what no shard has: see `relay_parties`.
             Request::Relay(_) => {}
         }
     }
 
-    fn leave(&mut self, now: Instant, source: Route, at: Option<MemberRef>, token: u64, sequence: u32) {
+    fn leave(&mut self, now: u64, source: Route, at: Option<MemberIndex>, token: u64, sequence: u32) {
         if let Some(at) = at.filter(|at| self.is_owner(*at, &source, token)) {
             self.counters.left += 1;
             self.remove(now, at, LeaveReason::Goodbye);
@@ -208,15 +278,15 @@ impl Shard {
     ) -> Option<(u32, Party, Option<Party>)> {
         let at = Self::member_of(request.handle);
         let us = self.members.get(at).filter(|_| self.is_owner(at, &source.into(), request.token))?;
-        let party = |member: &Member| Party { peer: member.peer, endpoint: member.route.remote };
+        let party = |member: &Member| Party { peer: member.peer, endpoint: self.members.remote(member) };
         let other = self.member_by_peer(us.session, request.peer).filter(|other| *other != at);
-        let other = other.and_then(|at| self.members.get(at)).filter(|member| member.push.is_some());
+        let other = other.and_then(|at| self.members.get(at)).filter(|member| member.is_pushed_to());
         Some((self.members.session(us.session).instance, party(us), other.map(party)))
     }
 
-    fn is_owner(&self, at: MemberRef, source: &Route, token: u64) -> bool {
+    fn is_owner(&self, at: MemberIndex, source: &Route, token: u64) -> bool {
         self.members.get(at).is_some_and(|member| {
-            member.route.is_same_remote(source) && member.push.is_some_and(|push| push.token == token)
+            member.is_pushed_to() && member.token == token.to_be_bytes() && self.members.is_at(member, source)
         })
     }
 
@@ -225,72 +295,80 @@ impl Shard {
         self.outbox.write(source, |writer| Refused::write(writer, register.token, register.sequence, reason));
     }
 
-    fn register(&mut self, now: Instant, source: Route, register: &Register<'_>) {
-        self.evict_older_lives(now, &source, register);
-        let session = self.members.find_session(&register.lookup);
+    fn register(&mut self, now: u64, source: Route, register: &Register<'_>, newcomers: Newcomers) {
+        let key = SessionKey::from(&register.lookup);
+        self.evict_older_lives(now, key, &source, register);
+        let session = self.members.find_session(key);
         let known = session.and_then(|session| self.member_by_peer(session, register.peer));
         // Who has proven the member's own endpoint may renew it under a new token; from elsewhere the token must fit.
         let taken = |member: &Member| {
-            !member.route.is_same_remote(&source)
-                && member.push.is_none_or(|push| push.token != register.token)
+            let is_token = member.is_native() && member.token == register.token.to_be_bytes();
+            !is_token && !self.members.is_at(member, &source)
         };
         if known.and_then(|at| self.members.get(at)).is_some_and(taken) {
             return self.refuse(source, register, RefusedReason::PeerIdTaken);
         }
         let at = match known {
-            Some(at) => self.renew(now, at, source, register),
+            Some(at) => {
+                self.renew(now, at, source, register);
+                at
+            }
             None => {
-                if let Some(reason) = self.why_full(session, false) {
+                let attributes = register.attributes.without_padding();
+                if let Some(reason) = self.why_full(session, false, attributes.len()) {
                     return self.refuse(source, register, reason);
                 }
+                match newcomers {
+                    Newcomers::Welcome => {}
+                    Newcomers::Refused => {
+                        return self.refuse(source, register, RefusedReason::ServerFull);
+                    }
+                    Newcomers::Ignored => {
+                        self.counters.shed += 1;
+                        return;
+                    }
+                }
                 self.counters.native_joined += 1;
-                let push = Push {
-                    token: register.token,
-                    acknowledged: 0,
-                    unanswered: 0,
-                    timer: None,
-                    sent: now,
-                    rtt_ms: 0,
-                };
-                self.join(
-                    now,
-                    source,
-                    register.lookup,
-                    register.peer,
-                    Some(push),
-                    register.attributes.as_bytes(),
-                )
+                let (peer, token) = (register.peer, Some(register.token));
+                let registration = Registration { peer, route: source, token, attributes, elsewhere: None };
+                self.join(now, key, &registration)
             }
         };
-        let Some(member) = self.members.get_mut(at) else { return };
-        let session = member.session;
-        let knows_instance = self.members.session(session).instance == register.instance;
+        let Some(member) = self.members.get(at) else { return };
+        let knows_instance = self.members.session(member.session).instance == register.instance;
         let from = if knows_instance { register.revision } else { 0 };
         self.send_blocks(now, at, from, Some(register.sequence));
     }
 
-    fn why_full(&self, session: Option<u32>, plain: bool) -> Option<RefusedReason> {
+    pub(super) fn why_full(
+        &self,
+        session: Option<u32>,
+        plain: bool,
+        attributes: usize,
+    ) -> Option<RefusedReason> {
+        let limits = &self.config.limits;
         // Anyone can make plain registrations from forged addresses; half of the room is out of their reach.
-        let plain_full = plain && self.plain_members >= self.config.max_members / 2;
-        if plain_full || self.members.len() >= self.config.max_members {
+        let plain_full = plain && self.plain_members >= limits.max_members / 2;
+        let memory = self.members.memory() + self.members.cost(session.is_none(), attributes);
+        if plain_full || self.members.len() >= limits.max_members || memory > limits.max_memory {
             return Some(RefusedReason::ServerFull);
         }
-        let members = session.map_or(0, |session| self.members.session(session).members.len());
-        (members >= self.config.max_members_per_session).then_some(RefusedReason::SessionFull)
+        let members = session.map_or(0, |session| self.members.session(session).members.as_slice().len());
+        (members >= limits.max_members_per_session).then_some(RefusedReason::SessionFull)
     }
 
-    pub(super) fn member_by_peer(&self, session: u32, peer: PeerId) -> Option<MemberRef> {
+    pub(super) fn member_by_peer(&self, session: u32, peer: PeerId) -> Option<MemberIndex> {
         self.members.of_session(session).find(|(_, member)| member.peer == peer).map(|(at, _)| at)
     }
 
-    fn member_at(&self, session: u32, remote: &Route) -> Option<MemberRef> {
-        let is_there = |member: &Member| member.route.is_same_remote(remote);
+    pub(super) fn member_at(&self, session: u32, remote: &Route) -> Option<MemberIndex> {
+        let is_there = |member: &Member| self.members.is_at(member, remote);
         self.members.of_session(session).find(|(_, member)| is_there(member)).map(|(at, _)| at)
     }
 
     /// Another member at this endpoint, which has just been proven, is an older life of this client's socket.
-    fn evict_older_lives(&mut self, now: Instant, source: &Route, register: &Register<'_>) {
-        let older = self.members.find_session(&register.lookup).and_then(|session| {
+    fn evict_older_lives(&mut self, now: u64, key: SessionKey, source: &Route, register: &Register<'_>) {
+        let older = self.members.find_session(key).and_then(|session| {
             let at = self.member_at(session, source)?;
             self.members.get(at).filter(|member| member.peer != register.peer).map(|_| at)
         });
@@ -300,215 +378,79 @@ impl Shard {
         }
     }
 
-    fn join(
-        &mut self,
-        now: Instant,
-        source: Route,
-        key: LookupKey,
-        peer: PeerId,
-        push: Option<Push>,
-        attributes: &[u8],
-    ) -> MemberRef {
-        let plain = push.is_none();
-        let member = Member {
-            session: 0,
-            peer,
-            route: source,
-            push,
-            attributes: attributes.into(),
-            revision: 0,
-            last_seen: now,
-        };
-        let at = self.members.insert(key, member);
-        self.plain_members += usize::from(plain);
-        if let Some(expiry) = self.expiry_of(plain) {
-            self.timers.push(Reverse((now + expiry, at, TimerKind::Expire)));
+    pub(super) fn join(&mut self, now: u64, key: SessionKey, registration: &Registration<'_>) -> MemberIndex {
+        let at = self.members.insert(key, registration);
+        self.plain_members += usize::from(registration.token.is_none());
+        self.last_join = Some(now);
+        self.movements.push(Movement::Came(registration.route.remote.ip()));
+        if let Some(member) = self.members.get_mut(at) {
+            (member.last_seen, member.pushed) = (now as u32, now as u32);
         }
-        if plain {
-            self.timers.push(Reverse((now + self.config.plain_keep_alive, at, TimerKind::KeepAlive)));
-        }
+        self.rearm(now, at);
         self.push_to_others(now, at);
         at
     }
 
-    fn renew(&mut self, now: Instant, at: MemberRef, source: Route, register: &Register<'_>) -> MemberRef {
-        let Some(member) = self.members.get_mut(at) else { return at };
-        member.last_seen = now;
-        if let Some(push) = &mut member.push {
-            push.token = register.token;
-        }
-        let moved = !member.route.is_same_remote(&source);
-        member.route = source;
-        if moved || *member.attributes != *register.attributes.as_bytes() {
-            member.attributes = register.attributes.as_bytes().into();
+    fn renew(&mut self, now: u64, at: MemberIndex, source: Route, register: &Register<'_>) {
+        let Some(member) = self.members.get_mut(at) else { return };
+        member.last_seen = now as u32;
+        member.token = register.token.to_be_bytes();
+        let Some(before) = self.members.get(at).map(|member| self.members.remote(member)) else { return };
+        if self.members.renew(at, &source, register.attributes.without_padding()) {
             self.members.touch_revision(at);
+            if before.ip() != source.remote.ip() {
+                self.movements.extend([Movement::Went(before.ip()), Movement::Came(source.remote.ip())]);
+            }
             self.push_to_others(now, at);
         }
-        at
     }
 
-    fn push_to_others(&mut self, now: Instant, changed: MemberRef) {
-        if let Some(session) = self.members.get(changed).map(|member| member.session) {
-            self.push_to_session(now, session, Some(changed));
-        }
-    }
-
-    fn push_to_session(&mut self, now: Instant, session: u32, except: Option<MemberRef>) {
-        let mut recipients = std::mem::take(&mut self.recipients);
-        recipients.clear();
-        recipients.extend(
-            self.members
-                .of_session(session)
-                .filter(|(at, member)| {
-                    let may_push = |push: Push| {
-                        push.unanswered < MAX_UNANSWERED || now >= push.sent + first_push_retry(&push)
-                    };
-                    Some(*at) != except && member.push.is_some_and(may_push)
-                })
-                .map(|(at, _)| at),
-        );
-        for at in &recipients {
-            if let Some(push) = self.members.get_mut(*at).and_then(|member| member.push.as_mut()) {
-                // News does not wait for the pauses that old news has run into.
-                if push.unanswered >= MAX_UNANSWERED {
-                    push.unanswered = 0;
-                }
-                let from = push.acknowledged;
-                self.send_blocks(now, *at, from, None);
-            }
-        }
-        self.recipients = recipients;
-    }
-
-    /// Sends a native member what it does not have; as the answer to a registration if `registered` numbers one.
-    fn send_blocks(&mut self, now: Instant, at: MemberRef, from: u32, registered: Option<u32>) {
-        let handle = self.handle_of(at);
-        let times = [self.config.heartbeat, self.config.expiry];
-        let Some(member) = self.members.get_mut(at) else { return };
-        let (route, session) = (member.route, member.session);
-        let Some(push) = &mut member.push else { return };
-        push.acknowledged = from;
-        push.unanswered = push.unanswered.saturating_add(1);
-        push.sent = now;
-        let token = push.token;
-        let wait = push_retry(push);
-        let due = now + wait;
-        if push.timer.is_none_or(|timer| timer > due) {
-            push.timer = Some(due);
-            self.timers.push(Reverse((due, at, TimerKind::Push)));
-        }
-
-        let mut from = from;
-        for number in 0..MAX_BLOCKS_PER_PUSH {
-            let mut buffer = [0; MAX_DATAGRAM];
-            let mut writer = Writer::new(&mut buffer);
-            match registered.filter(|_| number == 0) {
-                Some(sequence) => {
-                    Registered::write_head(&mut writer, token, sequence, route.remote, handle, times);
-                }
-                None => UpdateBuilder::message_head(&mut writer, token),
-            }
-            let to = self.members.write_block(&mut writer, session, at, from);
-            self.outbox.push(route, writer.as_slice());
-            if to == from || to == self.members.session(session).revision {
-                break;
-            }
-            from = to;
-        }
-    }
-
-    fn presence(&mut self, now: Instant, source: Route, presence: &Presence) {
+    fn presence(&mut self, now: u64, source: Route, presence: &Presence) {
         let at = Self::member_of(presence.handle);
+        let unknown = |writer: &mut Writer<'_>| {
+            Refused::write(writer, presence.token, presence.sequence, RefusedReason::UnknownRegistration);
+        };
         if !self.is_owner(at, &source, presence.token) {
             self.counters.unknown += 1;
-            let (token, sequence) = (presence.token, presence.sequence);
-            return self.outbox.write(source, |writer| {
-                Refused::write(writer, token, sequence, RefusedReason::UnknownRegistration);
-            });
+            return self.outbox.write(source, unknown);
         }
-        let Some(member) = self.members.get(at) else { return };
-        let session = self.members.session(member.session);
+        let Some(session) = self.members.get(at).map(|member| self.members.session(member.session)) else {
+            return;
+        };
         let (instance, latest) = (session.instance, session.revision);
         if presence.instance == instance && presence.revision > latest {
             // It was told of changes that never were; from a fresh registration on it knows better.
-            let (token, sequence) = (presence.token, presence.sequence);
-            return self.outbox.write(source, |writer| {
-                Refused::write(writer, token, sequence, RefusedReason::UnknownRegistration);
-            });
+            return self.outbox.write(source, unknown);
         }
-        let mut more = None;
+        let mut more = false;
         if let Some(member) = self.members.get_mut(at) {
-            member.last_seen = now;
-            if let Some(push) = &mut member.push
-                && presence.instance == instance
-                && presence.revision <= latest
-                && presence.revision >= push.acknowledged
-            {
-                if push.unanswered == 1 {
-                    let rtt = now.saturating_duration_since(push.sent).as_millis();
-                    push.rtt_ms = u16::try_from(rtt).unwrap_or(u16::MAX);
+            member.last_seen = now as u32;
+            if presence.instance == instance && presence.revision >= member.acknowledged {
+                if member.unanswered == 1 {
+                    let rtt = (now as u32).wrapping_sub(member.pushed);
+                    member.rtt_or_credit = u16::try_from(rtt).unwrap_or(u16::MAX);
                 }
-                let progress = presence.revision > push.acknowledged;
-                push.acknowledged = presence.revision;
-                if presence.revision == latest {
-                    push.unanswered = 0;
-                } else if progress {
-                    push.unanswered = 0;
-                    more = Some(presence.revision);
+                more = presence.revision > member.acknowledged && presence.revision != latest;
+                if presence.revision == latest || more {
+                    member.unanswered = 0;
                 }
+                member.acknowledged = presence.revision;
             }
         }
         if presence.wants_reply {
             let ack = PresenceAck { token: presence.token, sequence: presence.sequence };
             self.outbox.write(source, |writer| ack.write(writer));
         }
-        if let Some(from) = more {
-            self.send_blocks(now, at, from, None);
+        if more {
+            self.push(now, at);
         }
     }
 
-    fn plain(&mut self, now: Instant, source: Route, key: LookupKey) {
-        let session = self.members.find_session(&key);
-        let known = session.and_then(|session| self.member_at(session, &source));
-        let at = match known {
-            Some(at) => at,
-            None if self.why_full(session, true).is_some() => {
-                // The plain dialect has no word for "full"; silence is what its clients retry on.
-                self.counters.refused += 1;
-                return;
-            }
-            None => {
-                self.counters.plain_joined += 1;
-                let peer = self.plain_peer_id(source.remote);
-                self.join(now, source, key, peer, None, &[])
-            }
-        };
-        let Some(member) = self.members.get_mut(at) else { return };
-        if member.push.is_none() {
-            member.last_seen = now;
-            member.route = source;
-        }
-        let session = member.session;
-        self.list.clear();
-        // Whoever came over TCP is nobody that a plain client could reach.
-        let is_reachable = |member: &Member| member.route.transport == Transport::Udp;
-        let others = self.members.of_session(session).filter(|(other, _)| *other != at);
-        for (_, member) in others.filter(|(_, member)| is_reachable(member)) {
-            push_to_list(&mut self.list, member.route.remote);
-        }
-        self.outbox.push(source, &self.list);
-    }
-
-    /// Plain clients have no ID; native peers know them under one made from their endpoint.
-    fn plain_peer_id(&self, endpoint: SocketAddr) -> PeerId {
-        let mut bytes = [0; 19];
-        let mut writer = Writer::new(&mut bytes);
-        writer.endpoint(endpoint);
-        PeerId(truncate(&blake3::keyed_hash(&self.plain_ids, &bytes[..endpoint_len(endpoint)])))
-    }
-
-    fn remove(&mut self, now: Instant, at: MemberRef, reason: LeaveReason) {
-        self.plain_members -= usize::from(self.members.get(at).is_some_and(|member| member.push.is_none()));
+    pub(super) fn remove(&mut self, now: u64, at: MemberIndex, reason: LeaveReason) {
+        let Some(member) = self.members.get(at) else { return };
+        self.plain_members -= usize::from(!member.is_native());
+        self.movements.push(Movement::Went(self.members.remote(member).ip()));
+        self.timers.disarm(at);
         if let Some(session) = self.members.remove(at, reason) {
             self.push_to_session(now, session, None);
         }
@@ -516,53 +458,58 @@ impl Shard {
 
     /// Does all that is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some(Reverse((due, at, kind))) = self.timers.peek().copied()
-            && due <= now
-        {
-            self.timers.pop();
-            match kind {
-                TimerKind::Expire => self.expire_or_wait(now, at),
-                TimerKind::Push => self.push_again(now, due, at),
-                TimerKind::KeepAlive => {
-                    if let Some(member) = self.members.get(at) {
-                        self.outbox.push(member.route, &[]);
-                        self.timers.push(Reverse((now + self.config.plain_keep_alive, at, kind)));
-                    }
-                }
+        let now = self.millis(now);
+        while let Some(at) = self.timers.pop(now) {
+            let Some(member) = self.members.get_mut(at) else { continue };
+            let silence = (now as u32).wrapping_sub(member.last_seen);
+            if silence > LONGEST_SILENCE {
+                member.last_seen = (now as u32).wrapping_sub(LONGEST_SILENCE);
             }
+            let due = self.expiry_of(now, at);
+            if due.is_some_and(|due| due <= now) {
+                self.counters.expired += 1;
+                self.remove(now, at, LeaveReason::Expired);
+                continue;
+            }
+            if self.members.get(at).is_some_and(Member::is_native) {
+                self.push_what_is_due(now, at);
+            } else {
+                self.keep_alive(now, at);
+            }
+            self.rearm(now, at);
         }
     }
 
-    fn expire_or_wait(&mut self, now: Instant, at: MemberRef) {
-        let Some(member) = self.members.get(at) else { return };
-        let Some(expiry) = self.expiry_of(member.push.is_none()) else { return };
-        let due = member.last_seen + expiry;
-        if due > now {
-            self.timers.push(Reverse((due, at, TimerKind::Expire)));
+    /// When a member expires, if it ever does.
+    fn expiry_of(&self, now: u64, at: MemberIndex) -> Option<u64> {
+        let member = self.members.get(at)?;
+        let expiry = if member.is_native() { Some(self.config.expiry) } else { self.config.plain_expiry };
+        let expiry = expiry.filter(|expiry| expiry.as_millis() < u128::from(LONGEST_SILENCE))?;
+        let silence = u64::from((now as u32).wrapping_sub(member.last_seen));
+        Some((now + expiry.as_millis() as u64).saturating_sub(silence).max(self.grace))
+    }
+
+    /// Arms a member's timer for the earliest of what it waits for.
+    pub(super) fn rearm(&mut self, now: u64, at: MemberIndex) {
+        let Some(member) = self.members.get(at).filter(|member| !member.is_elsewhere()) else { return };
+        let other = if member.is_native() {
+            // What waits for its turn has armed the timer.
+            if member.has_news() {
+                return;
+            }
+            self.push_due(now, member)
         } else {
-            self.counters.expired += 1;
-            self.remove(now, at, LeaveReason::Expired);
+            let since = u64::from((now as u32).wrapping_sub(member.pushed));
+            Some((now + self.config.plain_keep_alive.as_millis() as u64).saturating_sub(since))
+        };
+        if let Some(due) = [self.expiry_of(now, at), other].into_iter().flatten().min() {
+            self.timers.arm(at, due);
         }
     }
 
-    fn push_again(&mut self, now: Instant, ended: Instant, at: MemberRef) {
-        let Some(push) = self.members.get_mut(at).and_then(|member| member.push.as_mut()) else { return };
-        if push.timer != Some(ended) {
-            return;
-        }
-        push.timer = None;
-        if push.unanswered == 0 {
-            return;
-        }
-        let due = push.sent + push_retry(push);
-        if due > now {
-            push.timer = Some(due);
-            self.timers.push(Reverse((due, at, TimerKind::Push)));
-            return;
-        }
-        let from = push.acknowledged;
-        self.counters.pushes_repeated += 1;
-        self.send_blocks(now, at, from, None);
+    /// The next change of who is registered from where; to be asked for after every call that takes `&mut self`.
+    pub fn take_movements(&mut self) -> impl Iterator<Item = Movement> {
+        self.movements.drain(..)
     }
 
     /// The next datagram to send; to be asked for after every call that takes `&mut self`.
@@ -572,18 +519,9 @@ impl Shard {
         Some((destination, &self.outbox.bytes[at..at + len]))
     }
 
-    /// When to call `handle_timeout`; to be asked for after every call that takes `&mut self`.
+    /// When to call `handle_timeout`, or a little before that is of use; to be asked for after every call that takes `&mut self`.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.peek().map(|Reverse((due, ..))| *due)
+        self.timers.next().map(|due| self.epoch + Duration::from_millis(due))
     }
-}
-
-fn push_retry(push: &Push) -> Duration {
-    let first = first_push_retry(push);
-    first.saturating_mul(1 << push.unanswered.saturating_sub(1).min(6)).min(MAX_PUSH_RETRY.max(first))
-}
-
-fn first_push_retry(push: &Push) -> Duration {
-    FIRST_PUSH_RETRY.max(Duration::from_millis(u64::from(push.rtt_ms) * 3 / 2))
 }

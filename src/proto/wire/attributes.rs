@@ -53,6 +53,23 @@ impl<'a> Attributes<'a> {
         self.bytes
     }
 
+    /// Attributes that were parsed before.
+    pub(crate) fn checked_before(bytes: &'a [u8]) -> Self {
+        Self { bytes }
+    }
+
+    /// The bytes without what fills them up at their end.
+    pub fn without_padding(&self) -> &'a [u8] {
+        let mut reader = Reader::new(self.bytes);
+        let mut len = 0;
+        while let Ok((kind, _)) = next(&mut reader) {
+            if kind != PADDING {
+                len = self.bytes.len() - reader.rest().len();
+            }
+        }
+        &self.bytes[..len]
+    }
+
     /// Whether they make a registration a goodbye.
     pub fn is_goodbye(&self) -> bool {
         self.has(LEAVING)

@@ -305,7 +305,7 @@ impl<'a> Driver<'a> {
         let understood = if is_main {
             // News for the member leaves by the connection that was used last.
             self.by_remote.insert(remote, id);
-            handle(self.registry, self.alternates, now, Route::stream(remote), message, &mut outgoing)
+            handle(self.registry, self.alternates, now, Route::stream(remote), message, false, &mut outgoing)
         } else {
             self.answer_diagnosis(id, remote, message)
         };
