@@ -6,8 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 
+use super::name::Name;
 #[cfg(target_os = "linux")]
 use super::pktinfo::{self, ControlBuffer};
 use super::udp::canonical;
@@ -145,7 +146,7 @@ struct Arrival {
 /// Memory for one batch of received datagrams, reused.
 pub(crate) struct ReceiveBatch {
     buffers: Box<[[u8; RECEIVE_LEN]; BATCH]>,
-    names: Box<[libc::sockaddr_storage; BATCH]>,
+    names: Box<[Name; BATCH]>,
     #[cfg(target_os = "linux")]
     controls: Box<[ControlBuffer; BATCH]>,
     lens: [Arrival; BATCH],
@@ -156,8 +157,7 @@ impl ReceiveBatch {
     pub(crate) fn new() -> Self {
         Self {
             buffers: vec![[0; RECEIVE_LEN]; BATCH].into_boxed_slice().try_into().expect("BATCH elements"),
-            // SAFETY: a zeroed sockaddr_storage is a valid, empty one.
-            names: Box::new([unsafe { mem::zeroed() }; BATCH]),
+            names: Box::new([Name::default(); BATCH]),
             #[cfg(target_os = "linux")]
             controls: Box::new([ControlBuffer::default(); BATCH]),
             lens: [Arrival::default(); BATCH],
@@ -200,7 +200,7 @@ impl ReceiveBatch {
                 libc::iovec { iov_base: self.buffers[index].as_mut_ptr().cast(), iov_len: RECEIVE_LEN };
             let header = &mut headers[index].msg_hdr;
             header.msg_name = (&raw mut self.names[index]).cast();
-            header.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+            header.msg_namelen = Name::LEN;
             header.msg_iov = &raw mut iovs[index];
             header.msg_iovlen = 1;
             pktinfo::prepare(header, &mut self.controls[index]);
@@ -238,9 +238,9 @@ impl ReceiveBatch {
             unsafe { &mut *((&raw mut self.buffers[0]) as *mut [mem::MaybeUninit<u8>; RECEIVE_LEN]) };
         match socket.recv_from_with_flags(buffer, flags & libc::MSG_DONTWAIT) {
             Ok((len, source)) => {
-                // SAFETY: both are sockaddr_storage-sized; the source is copied whole.
-                unsafe { std::ptr::copy_nonoverlapping(source.as_ptr().cast(), &raw mut self.names[0], 1) };
-                self.lens[0] = Arrival { len, name_len: source.len(), cut: len == RECEIVE_LEN, local: None };
+                let name_len;
+                (self.names[0], name_len) = source.as_socket().map_or((Name::default(), 0), Name::new);
+                self.lens[0] = Arrival { len, name_len, cut: len == RECEIVE_LEN, local: None };
                 Ok(1)
             }
             Err(error) => none_if_would_block(error),
@@ -249,16 +249,7 @@ impl ReceiveBatch {
 
     fn note(&mut self, index: usize) {
         let Arrival { len, name_len, cut, local } = self.lens[index];
-        // SAFETY: the kernel has written a socket address of `name_len` bytes into `names`, which is as large as the
-        // storage that it is copied to.
-        let name = unsafe {
-            SockAddr::try_init(|storage, len| {
-                std::ptr::copy_nonoverlapping(&raw const self.names[index], storage.cast(), 1);
-                *len = name_len;
-                Ok(())
-            })
-        };
-        let Some(source) = name.ok().and_then(|(_, name)| name.as_socket()) else { return };
+        let Some(source) = self.names[index].read(name_len) else { return };
         if !cut {
             // A dual-stack socket shows IPv4 as mapped IPv6; everywhere else it is plain IPv4.
             let route = Route { remote: canonical(source), local, transport: Transport::Udp };
@@ -281,7 +272,7 @@ fn none_if_would_block(error: io::Error) -> io::Result<usize> {
 pub(crate) struct SendBatch {
     bytes: Vec<u8>,
     queue: Vec<(Route, usize, usize)>,
-    names: Vec<SockAddr>,
+    names: Vec<(Name, libc::socklen_t)>,
 }
 
 impl SendBatch {
@@ -300,7 +291,7 @@ impl SendBatch {
     pub(crate) fn send(&mut self, socket: &Socket, ipv6: bool, dual_stack: bool) -> usize {
         self.names.clear();
         self.names.extend(self.queue.iter().map(|(destination, ..)| {
-            SockAddr::from(match destination.remote {
+            Name::new(match destination.remote {
                 SocketAddr::V4(v4) if dual_stack => (v4.ip().to_ipv6_mapped(), v4.port()).into(),
                 other => other,
             })
@@ -330,8 +321,9 @@ impl SendBatch {
                 iovs[slot] =
                     libc::iovec { iov_base: self.bytes[start..].as_ptr().cast_mut().cast(), iov_len: len };
                 let header = &mut headers[slot].msg_hdr;
-                header.msg_name = self.names[index].as_ptr().cast_mut().cast();
-                header.msg_namelen = self.names[index].len();
+                let (name, name_len) = &self.names[index];
+                header.msg_name = std::ptr::from_ref(name).cast_mut().cast();
+                header.msg_namelen = *name_len;
                 header.msg_iov = &raw mut iovs[slot];
                 header.msg_iovlen = 1;
                 if let Some(local) = route.local {
@@ -368,11 +360,11 @@ impl SendBatch {
     #[cfg(not(target_os = "linux"))]
     fn send_all(&mut self, socket: &Socket, _ipv6: bool) -> usize {
         let payload = |start: usize, len: usize| &self.bytes[start..start + len];
-        self.queue
-            .iter()
-            .zip(&self.names)
-            .filter(|((_, start, len), name)| socket.send_to(payload(*start, *len), name).is_err())
-            .count()
+        let sends = self.queue.iter().zip(&self.names).map(|((_, start, len), (name, name_len))| {
+            let address = name.read(*name_len).expect("it was made of an address");
+            socket.send_to(payload(*start, *len), &address.into())
+        });
+        sends.filter(Result::is_err).count()
     }
 }
 

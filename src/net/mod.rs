@@ -5,6 +5,7 @@ compile_error!("libholepunch's drivers are written for Unix; the sans-IO core in
 
 pub(crate) mod batch;
 pub(crate) mod interfaces;
+mod name;
 #[cfg(target_os = "linux")]
 mod pktinfo;
 pub(crate) mod poll;

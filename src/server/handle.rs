@@ -11,61 +11,83 @@ use crate::proto::wire::codec::Writer;
 use crate::proto::wire::{MAX_DATAGRAM, RelayRefusal, RelayRequest};
 use crate::proto::{LookupKey, Route, Transport};
 
-/// Handles a message from there; what it leads to is in `outgoing` afterwards. `false`: it was nothing that the server understands.
-/// Where the server is overloaded only those are served who are registered.
-pub(super) fn handle(
-    registry: &Registry,
-    alternates: &Alternates,
-    now: Instant,
-    source: Route,
-    message: &[u8],
-    overloaded: bool,
-    outgoing: &mut Outgoing,
-) -> bool {
-    let mut buffer = [0; MAX_DATAGRAM];
-    let mut reply = Writer::new(&mut buffer);
-    match registry.gate.judge(now, source, message, &mut reply) {
-        Verdict::Admit(Request::Relay(request)) => {
-            if answer_relay_request(registry, now, source, &request, &mut reply) {
-                outgoing.push(source, reply.as_slice());
-            } else {
-                registry.totals.dropped.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-        Verdict::Admit(request) => {
-            let Some(shard) = registry.shards.get(shard_of(&request)) else {
-                registry.totals.dropped.fetch_add(1, Ordering::Relaxed);
-                return true;
-            };
-            let newcomers = match request {
-                Request::Register(_) | Request::Plain { .. } => newcomers(registry, &source, overloaded),
-                _ => Newcomers::Welcome,
-            };
-            let mut shard = shard.lock();
-            shard.handle_request(now, source, &request, newcomers);
-            drain(registry, &mut shard, outgoing);
-        }
-        Verdict::Challenge(_) if overloaded => {
-            registry.totals.shed.fetch_add(1, Ordering::Relaxed);
-        }
-        Verdict::Reply => {
-            registry.totals.challenged.fetch_add(1, Ordering::Relaxed);
-            outgoing.push(source, reply.as_slice());
-        }
-        Verdict::Challenge(early) => {
-            registry.totals.challenged.fetch_add(1, Ordering::Relaxed);
-            let mut shard = registry.shards[shard_of_key(&early.lookup)].lock();
-            shard.hint(now, source, &early, &mut reply);
-            outgoing.push(source, reply.as_slice());
-            drain(registry, &mut shard, outgoing);
-        }
-        Verdict::ReplyTo(remote) => {
-            outgoing.push(Route { remote, ..source }, reply.as_slice());
-        }
-        Verdict::AnswerFromElsewhere(probe) => alternates.answer(registry, source, &probe),
-        Verdict::Drop => return false,
+/// What handles messages, on behalf of a thread.
+#[derive(Clone, Copy)]
+pub(super) struct Desk<'a> {
+    pub(super) registry: &'a Registry,
+    pub(super) alternates: &'a Alternates,
+    /// The server cannot keep up: only those are served who are registered.
+    pub(super) overloaded: bool,
+}
+
+impl Desk<'_> {
+    /// Handles a message from there; what it leads to is in `outgoing` afterwards. `false`: it was nothing that the server understands.
+    pub(super) fn handle(
+        &self,
+        now: Instant,
+        source: Route,
+        message: &[u8],
+        outgoing: &mut Outgoing,
+    ) -> bool {
+        let mut scratch = std::mem::take(&mut outgoing.scratch);
+        scratch.resize(MAX_DATAGRAM, 0);
+        let understood = self.serve(now, source, message, &mut Writer::new(&mut scratch), outgoing);
+        outgoing.scratch = scratch;
+        understood
     }
-    true
+
+    fn serve(
+        &self,
+        now: Instant,
+        source: Route,
+        message: &[u8],
+        reply: &mut Writer<'_>,
+        outgoing: &mut Outgoing,
+    ) -> bool {
+        let Self { registry, alternates, overloaded } = *self;
+        match registry.gate.judge(now, source, message, reply) {
+            Verdict::Admit(Request::Relay(request)) => {
+                if answer_relay_request(registry, now, source, &request, reply) {
+                    outgoing.push(source, reply.as_slice());
+                } else {
+                    registry.totals.dropped.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            Verdict::Admit(request) => {
+                let Some(shard) = registry.shards.get(shard_of(&request)) else {
+                    registry.totals.dropped.fetch_add(1, Ordering::Relaxed);
+                    return true;
+                };
+                let newcomers = match request {
+                    Request::Register(_) | Request::Plain { .. } => newcomers(registry, &source, overloaded),
+                    _ => Newcomers::Welcome,
+                };
+                let mut shard = shard.lock();
+                shard.handle_request(now, source, &request, newcomers);
+                drain(registry, &mut shard, outgoing);
+            }
+            Verdict::Challenge(_) if overloaded => {
+                registry.totals.shed.fetch_add(1, Ordering::Relaxed);
+            }
+            Verdict::Reply => {
+                registry.totals.challenged.fetch_add(1, Ordering::Relaxed);
+                outgoing.push(source, reply.as_slice());
+            }
+            Verdict::Challenge(early) => {
+                registry.totals.challenged.fetch_add(1, Ordering::Relaxed);
+                let mut shard = registry.shards[shard_of_key(&early.lookup)].lock();
+                shard.hint(now, source, &early, reply);
+                outgoing.push(source, reply.as_slice());
+                drain(registry, &mut shard, outgoing);
+            }
+            Verdict::ReplyTo(remote) => {
+                outgoing.push(Route { remote, ..source }, reply.as_slice());
+            }
+            Verdict::AnswerFromElsewhere(probe) => alternates.answer(registry, source, &probe),
+            Verdict::Drop => return false,
+        }
+        true
+    }
 }
 
 /// Writes the answer to who wants to be forwarded; `false`: it is nobody whom the server knows.
@@ -109,9 +131,12 @@ fn newcomers(registry: &Registry, source: &Route, overloaded: bool) -> Newcomers
     }
 }
 
-/// Takes what a shard wants sent, and counts who has come and gone.
+/// Takes what a shard wants sent, counts who has come and gone, and has other servers told.
 pub(super) fn drain(registry: &Registry, shard: &mut Shard, outgoing: &mut Outgoing) {
     shard.take_movements().for_each(|movement| registry.prefixes.note(movement));
+    if let Some(store) = &registry.store {
+        store.tell(shard);
+    }
     while let Some((destination, payload)) = shard.poll_transmit() {
         outgoing.push(destination, payload);
     }

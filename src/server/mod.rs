@@ -11,6 +11,7 @@ mod limits;
 mod outgoing;
 mod prefixes;
 mod relay;
+mod store;
 mod tcp;
 mod worker;
 
@@ -28,6 +29,8 @@ pub use self::limits::{
 };
 use self::prefixes::Prefixes;
 use self::relay::{Relay, RelaySockets};
+use self::store::{Store, StoreThreads};
+pub use self::store::{StoreConfig, StoreCounters};
 use self::tcp::listen::bind_both;
 pub use self::tcp::{MAX_TCP_CONNECTIONS, TcpConfig, TcpCounters};
 use self::tcp::{Tcp, TcpServer};
@@ -87,6 +90,9 @@ pub struct ServerConfig {
     /// datagrams; not at all by default. A server that cannot have its own port over TCP, too, does not start. Clients that are
     /// forwarded to each other may then have connections forwarded, too.
     pub tcp: Option<TcpConfig>,
+    /// Where sessions are shared with other servers; they are not by default. A store that cannot be reached keeps nobody from being
+    /// served.
+    pub store: Option<StoreConfig>,
 }
 
 /// What a server that forwards allows.
@@ -145,6 +151,7 @@ impl Default for ServerConfig {
             other_address: None,
             relay: None,
             tcp: None,
+            store: None,
         }
     }
 }
@@ -247,6 +254,8 @@ pub struct ServerCounters {
     pub relay: RelayCounters,
     /// What was counted of connections.
     pub tcp: TcpCounters,
+    /// What was counted of the store.
+    pub store: StoreCounters,
 }
 
 #[derive(Debug, Default)]
@@ -273,6 +282,7 @@ struct Registry {
     shards: Vec<Mutex<Shard>>,
     relay: Option<Relay>,
     tcp: Option<Tcp>,
+    store: Option<Store>,
     totals: Totals,
     limits: Mutex<Limits>,
     draining: AtomicBool,
@@ -362,6 +372,7 @@ impl ServerHandle {
         };
         counters.relay = self.registry.relay.as_ref().map(Relay::counters).unwrap_or_default();
         counters.relay.refused += read(&totals.relay_refused);
+        counters.store = self.registry.store.as_ref().map(Store::counters).unwrap_or_default();
         counters.tcp = self.registry.tcp.as_ref().map(Tcp::counters).unwrap_or_default();
         for shard in &self.registry.shards {
             let shard = shard.lock();
@@ -369,6 +380,7 @@ impl ServerHandle {
             counters.endpoints += endpoints as u64;
             counters.sessions += sessions as u64;
             counters.memory += shard.memory() as u64;
+            counters.store.elsewhere += shard.elsewhere() as u64;
             counters.registry += shard.counters();
         }
         counters.shed += counters.registry.shed;
@@ -383,6 +395,7 @@ pub struct Server {
     alternates: Alternates,
     relay_sockets: RelaySockets,
     tcp: Option<TcpServer>,
+    store: Option<StoreThreads>,
     registry: Arc<Registry>,
 }
 
@@ -397,11 +410,14 @@ impl Server {
         let mut rng = Rng::new(random_bytes()?);
         let now = Instant::now();
         let (sockets, listener) = bind_workers(&config)?;
+        let (store, store_threads) = config.store.as_ref().map(|store| Store::new(store, &mut rng)).unzip();
+        let server = store.as_ref().map(|store| store.server);
         let shards = (0..SHARDS)
             .map(|number| {
                 let config = ShardConfig {
                     number: number as u8,
                     limits: shard_limits(&config.limits),
+                    server,
                     ..ShardConfig::default()
                 };
                 Mutex::new(Shard::new(config, rng.fork(), now))
@@ -440,13 +456,20 @@ impl Server {
             shards,
             relay,
             tcp,
+            store,
             totals: Totals::default(),
             limits: Mutex::new(config.limits.clone()),
             draining: AtomicBool::new(false),
             stop: AtomicBool::new(false),
         };
-        let server =
-            Self { sockets, alternates, relay_sockets, tcp: tcp_server, registry: Arc::new(registry) };
+        let server = Self {
+            sockets,
+            alternates,
+            relay_sockets,
+            tcp: tcp_server,
+            store: store_threads,
+            registry: Arc::new(registry),
+        };
         server.handle().set_plain_expiry(config.plain_expiry);
         server.handle().set_max_plain_id_len(config.max_plain_id_len)?;
         Ok(server)
@@ -467,6 +490,7 @@ impl Server {
     /// Serves until [`ServerHandle::stop`]; then all threads and sockets are gone.
     pub fn run(mut self) -> Result<(), Error> {
         let tcp = self.tcp.take();
+        let store = self.store.take();
         let workers = self.sockets.len();
         let (registry, alternates) = (&self.registry, &self.alternates);
         // One thread's end is the end of all: a server that serves half its clients helps nobody.
@@ -483,6 +507,15 @@ impl Server {
                 threads.push(thread.map_err(|error| {
                     Error::from_io(ErrorKind::Socket, "starting a thread for TCP", &error)
                 })?);
+            }
+            if let (Some(threads), Some(store)) = (store, &registry.store) {
+                let socket = &self.sockets[0];
+                let spawned = std::thread::Builder::new()
+                    .name("hp-store".into())
+                    .spawn_scoped(scope, move || threads.run(registry, store, socket));
+                spawned.map_err(|error| {
+                    Error::from_io(ErrorKind::Socket, "starting a thread for the store", &error)
+                })?;
             }
             threads.extend(self.sockets.iter().enumerate().map(|(number, socket)| {
                 scope.spawn(move || ending(worker::run(registry, alternates, socket, number, workers)))

@@ -11,6 +11,8 @@ use crate::proto::{Route, Transport};
 /// What the handling of some messages wants sent.
 #[derive(Default)]
 pub(super) struct Outgoing {
+    /// Where answers are written before they are queued.
+    pub(super) scratch: Vec<u8>,
     datagrams: SendBatch,
     /// For members that are registered over TCP.
     pub(super) frames: Frames,

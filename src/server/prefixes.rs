@@ -4,8 +4,8 @@
 //! whoever else falls there, and the smaller one holds: one flooded counter does not shut a stranger out.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use ahash::RandomState;
 
@@ -15,8 +15,8 @@ use crate::proto::rendezvous::Movement;
 
 /// Counters in each row.
 const COUNTERS: usize = 1 << 16;
-/// How many seconds' worth of datagrams may come at once.
-const BURST_SECONDS: u64 = 2;
+/// Of how much time the datagrams may come at once, in microseconds.
+const BURST: u32 = 2_000_000;
 
 /// What all prefixes take.
 #[derive(Debug)]
@@ -24,32 +24,31 @@ pub(super) struct Prefixes {
     /// Who sends chooses where it comes from, so the counters are chosen by a keyed hash.
     hasher: RandomState,
     epoch: Instant,
-    /// Nanoseconds that one datagram takes of its prefix's time; 0 for no limit.
-    pause: AtomicU64,
-    /// Up to when each counter's time is taken, in nanoseconds: the generic cell rate algorithm (ITU-T I.371).
-    taken: [Box<[AtomicU64]>; 2],
+    /// Microseconds that one datagram takes of its prefix's time; 0 for no limit.
+    pause: AtomicU32,
+    /// Up to when each counter's time is taken, in microseconds: the generic cell rate algorithm (ITU-T I.371).
+    taken: [Box<[AtomicU32]>; 2],
     max_endpoints: AtomicUsize,
     endpoints: [Box<[AtomicU32]>; 2],
 }
 
 impl Prefixes {
     pub(super) fn new(limits: &Limits, rng: &mut Rng, now: Instant) -> Self {
-        let row_of_64 = || (0..COUNTERS).map(|_| AtomicU64::new(0)).collect();
-        let row_of_32 = || (0..COUNTERS).map(|_| AtomicU32::new(0)).collect();
+        let row = || (0..COUNTERS).map(|_| AtomicU32::new(0)).collect();
         let prefixes = Self {
             hasher: RandomState::with_seeds(rng.u64(), rng.u64(), rng.u64(), rng.u64()),
             epoch: now,
-            pause: AtomicU64::new(0),
-            taken: [row_of_64(), row_of_64()],
+            pause: AtomicU32::new(0),
+            taken: [row(), row()],
             max_endpoints: AtomicUsize::new(0),
-            endpoints: [row_of_32(), row_of_32()],
+            endpoints: [row(), row()],
         };
         prefixes.set_limits(limits);
         prefixes
     }
 
     pub(super) fn set_limits(&self, limits: &Limits) {
-        let pause = limits.datagrams_per_second.map_or(0, |rate| 1_000_000_000 / u64::from(rate));
+        let pause = limits.datagrams_per_second.map_or(0, |rate| (1_000_000 / rate).max(1));
         self.pause.store(pause, Ordering::Relaxed);
         self.max_endpoints.store(limits.max_endpoints_per_prefix, Ordering::Relaxed);
     }
@@ -70,17 +69,21 @@ impl Prefixes {
         if pause == 0 {
             return true;
         }
-        let now = now.saturating_duration_since(self.epoch).as_nanos() as u64;
-        let latest = now + Duration::from_secs(BURST_SECONDS).as_nanos() as u64;
+        let since = now.saturating_duration_since(self.epoch);
+        let now = (since.as_secs() * 1_000_000 + u64::from(since.subsec_micros())) as u32;
         let places = self.places(ip);
         let counters = [&self.taken[0][places[0]], &self.taken[1][places[1]]];
-        let taken = counters.map(|counter| counter.load(Ordering::Relaxed).max(now));
-        if taken[0].min(taken[1]) + pause > latest {
+        let ahead = counters.map(|counter| {
+            let ahead = counter.load(Ordering::Relaxed).wrapping_sub(now);
+            // What lies further ahead is a time long past.
+            if ahead > BURST { 0 } else { ahead }
+        });
+        if ahead[0].min(ahead[1]) + pause > BURST {
             return false;
         }
         // Two workers at once may lose a count, which costs less than to keep them apart.
-        for (counter, taken) in counters.iter().zip(taken) {
-            counter.store((taken + pause).min(latest), Ordering::Relaxed);
+        for (counter, ahead) in counters.iter().zip(ahead) {
+            counter.store(now.wrapping_add((ahead + pause).min(BURST)), Ordering::Relaxed);
         }
         true
     }
@@ -106,6 +109,8 @@ impl Prefixes {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn prefixes(limits: Limits) -> (Prefixes, Instant) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Registry;
 use super::alternates::Alternates;
-use super::handle::{drain, handle};
+use super::handle::{Desk, drain};
 use super::outgoing::Outgoing;
 use crate::net::batch::{ReceiveBatch, ServerSocket};
 
@@ -61,6 +61,7 @@ pub(super) fn run(
         let now = Instant::now();
         let stalled = now.saturating_duration_since(last) > STALL;
         last = now;
+        let desk = Desk { registry, alternates, overloaded: load.overloaded_until.is_some() };
         let (mut dropped, mut rate_limited) = (0, 0);
         for index in 0..incoming.len() {
             let datagram = incoming.get(index);
@@ -69,9 +70,7 @@ pub(super) fn run(
                 continue;
             }
             let payload = incoming.payload(&datagram);
-            let overloaded = load.overloaded_until.is_some();
-            let understood =
-                handle(registry, alternates, now, datagram.route, payload, overloaded, &mut outgoing);
+            let understood = desk.handle(now, datagram.route, payload, &mut outgoing);
             dropped += u64::from(!understood);
         }
         if now >= timers_due || stalled {

@@ -19,6 +19,8 @@ pub struct ShardCounters {
     pub shed: u64,
     /// Answers that plain clients did not get, since too little had come from there.
     pub plain_withheld: u64,
+    /// Members elsewhere that there was no room to list.
+    pub elsewhere_refused: u64,
     /// Pushes sent again because no acknowledgement came.
     pub pushes_repeated: u64,
     /// Pushes that had to wait for their session's turn.
@@ -35,6 +37,7 @@ impl std::ops::AddAssign for ShardCounters {
         self.unknown += other.unknown;
         self.shed += other.shed;
         self.plain_withheld += other.plain_withheld;
+        self.elsewhere_refused += other.elsewhere_refused;
         self.pushes_repeated += other.pushes_repeated;
         self.pushes_delayed += other.pushes_delayed;
     }

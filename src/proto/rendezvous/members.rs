@@ -123,6 +123,11 @@ impl Member {
         self.has(ELSEWHERE)
     }
 
+    /// With which other server, where it is not ours.
+    pub fn server(&self) -> Option<u64> {
+        self.is_elsewhere().then(|| u64::from(self.last_seen) << 32 | u64::from(self.pushed))
+    }
+
     /// Over which transport it is registered.
     pub fn transport(&self) -> Transport {
         if self.has(STREAM) { Transport::Tcp } else { Transport::Udp }
@@ -270,9 +275,11 @@ impl Members {
 
     /// Whether a member is where that way leads, whichever of our addresses it talks to.
     pub fn is_at(&self, member: &Member, route: &Route) -> bool {
-        member.port == route.remote.port()
-            && member.transport() == route.transport
-            && self.remote(member) == route.remote
+        let is_there = match route.remote {
+            SocketAddr::V4(v4) => !member.has(IPV6) && member.ipv4 == v4.ip().octets(),
+            SocketAddr::V6(_) => member.has(IPV6) && self.remote(member) == route.remote,
+        };
+        is_there && member.port == route.remote.port() && member.transport() == route.transport
     }
 
     fn local_number(&mut self, route: &Route) -> u16 {
@@ -307,13 +314,10 @@ impl Members {
         self.count += 1;
         let member = &mut self.members[at as usize];
         *member = Member { peer: registration.peer, session, flags: OCCUPIED, ..Member::FREE };
-        if let Some(token) = registration.token {
-            member.token = token.to_be_bytes();
-            member.set(NATIVE, true);
-        }
-        if let Some(server) = registration.elsewhere {
-            member.set(ELSEWHERE, true);
-            (member.last_seen, member.pushed) = ((server >> 32) as u32, server as u32);
+        member.set(NATIVE, registration.token.is_some());
+        member.token = registration.token.unwrap_or_default().to_be_bytes();
+        if registration.elsewhere.is_some() {
+            self.mark_elsewhere(at, registration);
         }
         self.write_contact(at, &registration.route, registration.attributes);
         let revision = self.session_mut(session).next_revision();
@@ -323,6 +327,31 @@ impl Members {
         members.push(at);
         self.spilled = self.spilled + members.spilled_bytes() - before;
         at
+    }
+
+    /// Notes with which other server a member is registered, and how.
+    pub fn mark_elsewhere(&mut self, at: MemberIndex, registration: &Registration<'_>) {
+        let Some(member) = self.get_mut(at) else { return };
+        let server = registration.elsewhere.unwrap_or_default();
+        member.set(ELSEWHERE, true);
+        member.set(NEWS, false);
+        member.set(NATIVE, registration.token.is_some());
+        member.token = registration.token.unwrap_or_default().to_be_bytes();
+        (member.last_seen, member.pushed) = ((server >> 32) as u32, server as u32);
+        member.unanswered = 0;
+    }
+
+    /// Notes that a member is registered with us.
+    pub fn mark_ours(&mut self, at: MemberIndex) {
+        let Some(member) = self.get_mut(at) else { return };
+        member.set(ELSEWHERE, false);
+        (member.last_seen, member.pushed) = (0, 0);
+        (member.acknowledged, member.rtt_or_credit, member.unanswered) = (0, 0, 0);
+    }
+
+    /// All sessions.
+    pub fn session_keys(&self) -> impl Iterator<Item = SessionKey> {
+        self.by_key.iter().map(|index| self.sessions[*index as usize].key)
     }
 
     fn insert_session(&mut self, key: SessionKey) -> u32 {
@@ -377,11 +406,18 @@ impl Members {
         if news {
             self.forget_contact(at);
             self.write_contact(at, route, attributes);
-        } else if self.locals[usize::from(member.local)].0 != route.local {
-            let local = self.local_number(route);
-            self.members[at as usize].local = local;
+        } else {
+            self.set_local(at, route);
         }
         news
+    }
+
+    /// Notes which of our addresses a member talks to now.
+    pub fn set_local(&mut self, at: MemberIndex, route: &Route) {
+        let local = usize::from(self.members[at as usize].local);
+        if self.locals[local].0 != route.local {
+            self.members[at as usize].local = self.local_number(route);
+        }
     }
 
     /// Gives a member that changed the session's next revision.

@@ -13,6 +13,7 @@ mod pushes;
 mod roster;
 mod session;
 pub mod shard;
+pub mod sharing;
 mod wheel;
 
 pub use client::RendezvousClient;
@@ -20,4 +21,6 @@ pub use counters::ShardCounters;
 pub use events::{RendezvousConfig, RendezvousEvent};
 pub use gate::{EarlyRegister, Gate, Request, Verdict};
 pub use pushes::{PUSH_BURST, PUSHES_PER_MILLISECOND};
+pub use session::SessionKey;
 pub use shard::{Movement, Newcomers, Shard, ShardConfig, ShardLimits};
+pub use sharing::{Change, Reconciled, Record, Share};

@@ -47,6 +47,7 @@ impl Shard {
             }
         };
         let amplification = self.config.limits.plain_amplification;
+        let comes = self.adopt(at);
         let Some(member) = self.members.get_mut(at) else { return };
         let is_plain = !member.is_native();
         if is_plain {
@@ -55,7 +56,11 @@ impl Shard {
             let earned = factor.saturating_mul(header_len(&source.remote) + len);
             let credit = usize::from(member.rtt_or_credit).saturating_add(earned);
             member.rtt_or_credit = u16::try_from(credit).unwrap_or(u16::MAX);
-            self.members.renew(at, &source, &[]);
+            self.members.set_local(at, &source);
+        }
+        if comes {
+            self.rearm(now, at);
+            self.share(at);
         }
         self.write_list(at);
         let list = std::mem::take(&mut self.list);

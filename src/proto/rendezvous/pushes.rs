@@ -6,8 +6,7 @@
 
 use super::members::{Member, MemberIndex};
 use super::shard::Shard;
-use crate::proto::wire::codec::Writer;
-use crate::proto::wire::{MAX_DATAGRAM, Registered, UpdateBuilder};
+use crate::proto::wire::{Registered, UpdateBuilder};
 
 /// Retransmission of a push: at first, at most; in milliseconds.
 const FIRST_PUSH_RETRY: u32 = 30;
@@ -95,16 +94,16 @@ impl Shard {
         let first = from;
         let mut from = from;
         for number in 0..MAX_BLOCKS_PER_PUSH {
-            let mut buffer = [0; MAX_DATAGRAM];
-            let mut writer = Writer::new(&mut buffer);
-            match registered.filter(|_| number == 0) {
-                Some(sequence) => {
-                    Registered::write_head(&mut writer, token, sequence, route.remote, handle, times);
+            let mut to = from;
+            self.outbox.write(route, |writer| {
+                match registered.filter(|_| number == 0) {
+                    Some(sequence) => {
+                        Registered::write_head(writer, token, sequence, route.remote, handle, times);
+                    }
+                    None => UpdateBuilder::message_head(writer, token),
                 }
-                None => UpdateBuilder::message_head(&mut writer, token),
-            }
-            let to = self.members.write_block(&mut writer, session, at, from);
-            self.outbox.push(route, writer.as_slice());
+                to = self.members.write_block(writer, session, at, from);
+            });
             let latest = self.members.session(session).revision;
             if number > 0 {
                 self.next_turn(now, session);

@@ -9,6 +9,7 @@ use super::early::EarlyList;
 use super::gate::Request;
 use super::members::{Member, MemberIndex, Members, Registration};
 use super::session::SessionKey;
+use super::sharing::Share;
 use super::wheel::Wheel;
 use crate::proto::relay::Party;
 use crate::proto::wire::codec::Writer;
@@ -37,6 +38,8 @@ pub struct ShardConfig {
     pub plain_keep_alive: Duration,
     /// What clients may take.
     pub limits: ShardLimits,
+    /// How this server is called among those that it shares its sessions with.
+    pub server: Option<u64>,
 }
 
 /// What clients may take of a shard.
@@ -72,6 +75,7 @@ impl Default for ShardConfig {
             plain_expiry: Some(Duration::from_secs(40)),
             plain_keep_alive: Duration::from_secs(10),
             limits: ShardLimits::default(),
+            server: None,
         }
     }
 }
@@ -115,6 +119,9 @@ pub struct Shard {
     pub(super) outbox: Outbox,
     pub(super) plain_members: usize,
     movements: Vec<Movement>,
+    pub(super) shares: Vec<Share>,
+    /// Members that are registered with other servers.
+    pub(super) elsewhere: usize,
     /// Reused, so that no request allocates.
     pub(super) recipients: Vec<MemberIndex>,
     pub(super) list: Vec<u8>,
@@ -124,23 +131,35 @@ pub struct Shard {
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     bytes: Vec<u8>,
+    /// How many of the bytes are in use.
+    used: usize,
     queue: VecDeque<(Route, usize, usize)>,
 }
 
 impl Outbox {
-    pub(super) fn push(&mut self, destination: Route, datagram: &[u8]) {
+    /// Room for a datagram of that length.
+    fn room(&mut self, len: usize) -> &mut [u8] {
         if self.queue.is_empty() {
-            self.bytes.clear();
+            self.used = 0;
         }
-        self.queue.push_back((destination, self.bytes.len(), datagram.len()));
-        self.bytes.extend_from_slice(datagram);
+        if self.bytes.len() < self.used + len {
+            self.bytes.resize(self.used + len, 0);
+        }
+        &mut self.bytes[self.used..self.used + len]
+    }
+
+    pub(super) fn push(&mut self, destination: Route, datagram: &[u8]) {
+        self.room(datagram.len()).copy_from_slice(datagram);
+        self.queue.push_back((destination, self.used, datagram.len()));
+        self.used += datagram.len();
     }
 
     pub(super) fn write(&mut self, destination: Route, write: impl FnOnce(&mut Writer<'_>)) {
-        let mut buffer = [0; MAX_DATAGRAM];
-        let mut writer = Writer::new(&mut buffer);
+        let mut writer = Writer::new(self.room(MAX_DATAGRAM));
         write(&mut writer);
-        self.push(destination, writer.as_slice());
+        let len = writer.written();
+        self.queue.push_back((destination, self.used, len));
+        self.used += len;
     }
 }
 
@@ -161,6 +180,8 @@ impl Shard {
             outbox: Outbox::default(),
             plain_members: 0,
             movements: Vec::new(),
+            shares: Vec::new(),
+            elsewhere: 0,
             recipients: Vec::new(),
             list: Vec::new(),
         }
@@ -182,7 +203,8 @@ impl Shard {
 
     /// The time in milliseconds, as it is kept here.
     pub(super) fn millis(&self, now: Instant) -> u64 {
-        now.saturating_duration_since(self.epoch).as_millis() as u64
+        let since = now.saturating_duration_since(self.epoch);
+        since.as_secs() * 1000 + u64::from(since.subsec_millis())
     }
 
     /// What has been counted.
@@ -190,9 +212,9 @@ impl Shard {
         self.counters
     }
 
-    /// Members and sessions that live now.
+    /// Members that are registered here, and their sessions.
     pub fn population(&self) -> (usize, usize) {
-        (self.members.len(), self.members.session_count())
+        (self.members.len() - self.elsewhere, self.members.session_count())
     }
 
     /// Bytes of memory that members take now.
@@ -200,9 +222,12 @@ impl Shard {
         self.members.memory()
     }
 
-    /// The endpoints of all members.
+    /// The endpoints of all members that are registered here.
     pub fn endpoints(&self) -> impl Iterator<Item = SocketAddr> {
-        self.members.iter().map(|(_, member)| self.members.remote(member))
+        self.members
+            .iter()
+            .filter(|(_, member)| !member.is_elsewhere())
+            .map(|(_, member)| self.members.remote(member))
     }
 
     /// Whether nobody is in the middle of something: all have been told all there is, and who came last has had time to connect.
@@ -310,7 +335,12 @@ impl Shard {
         }
         let at = match known {
             Some(at) => {
+                let comes = self.adopt(at);
                 self.renew(now, at, source, register);
+                if comes {
+                    self.rearm(now, at);
+                    self.share(at);
+                }
                 at
             }
             None => {
@@ -380,9 +410,9 @@ impl Shard {
 
     pub(super) fn join(&mut self, now: u64, key: SessionKey, registration: &Registration<'_>) -> MemberIndex {
         let at = self.members.insert(key, registration);
-        self.plain_members += usize::from(registration.token.is_none());
+        self.note_arrival(at);
         self.last_join = Some(now);
-        self.movements.push(Movement::Came(registration.route.remote.ip()));
+        self.share(at);
         if let Some(member) = self.members.get_mut(at) {
             (member.last_seen, member.pushed) = (now as u32, now as u32);
         }
@@ -391,10 +421,26 @@ impl Shard {
         at
     }
 
+    /// Counts a member that is registered here from now on.
+    pub(super) fn note_arrival(&mut self, at: MemberIndex) {
+        let Some(member) = self.members.get(at) else { return };
+        self.plain_members += usize::from(!member.is_native());
+        self.movements.push(Movement::Came(self.members.remote(member).ip()));
+    }
+
+    /// Counts a member no longer that is not registered here any more; it has no timer, either.
+    pub(super) fn note_departure(&mut self, at: MemberIndex) {
+        let Some(member) = self.members.get(at) else { return };
+        self.plain_members -= usize::from(!member.is_native());
+        self.movements.push(Movement::Went(self.members.remote(member).ip()));
+        self.timers.disarm(at);
+    }
+
     fn renew(&mut self, now: u64, at: MemberIndex, source: Route, register: &Register<'_>) {
         let Some(member) = self.members.get_mut(at) else { return };
         member.last_seen = now as u32;
-        member.token = register.token.to_be_bytes();
+        let token = register.token.to_be_bytes();
+        let is_news = std::mem::replace(&mut member.token, token) != token;
         let Some(before) = self.members.get(at).map(|member| self.members.remote(member)) else { return };
         if self.members.renew(at, &source, register.attributes.without_padding()) {
             self.members.touch_revision(at);
@@ -402,6 +448,9 @@ impl Shard {
                 self.movements.extend([Movement::Went(before.ip()), Movement::Came(source.remote.ip())]);
             }
             self.push_to_others(now, at);
+            self.share(at);
+        } else if is_news {
+            self.share(at);
         }
     }
 
@@ -447,12 +496,16 @@ impl Shard {
     }
 
     pub(super) fn remove(&mut self, now: u64, at: MemberIndex, reason: LeaveReason) {
-        let Some(member) = self.members.get(at) else { return };
-        self.plain_members -= usize::from(!member.is_native());
-        self.movements.push(Movement::Went(self.members.remote(member).ip()));
-        self.timers.disarm(at);
+        let Some(member) = self.members.get(at).cloned() else { return };
+        if member.is_elsewhere() {
+            self.elsewhere -= 1;
+        } else {
+            self.share_removal(&member, reason);
+            self.note_departure(at);
+        }
         if let Some(session) = self.members.remove(at, reason) {
             self.push_to_session(now, session, None);
+            self.end_if_deserted(session);
         }
     }
 

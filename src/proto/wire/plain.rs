@@ -56,9 +56,35 @@ pub fn parse_list(datagram: &[u8]) -> Option<Vec<SocketAddr>> {
 
 /// Appends an endpoint to a list under construction, as [`parse_list`] reads it.
 pub fn push_to_list(list: &mut Vec<u8>, endpoint: SocketAddr) {
-    use std::io::Write;
     if !list.is_empty() {
         list.push(b',');
     }
-    write!(list, "{endpoint}").expect("writing to a Vec cannot fail");
+    match endpoint {
+        // What is asked for most often is written without the detours of formatting.
+        SocketAddr::V4(v4) => {
+            for (octet, end) in v4.ip().octets().into_iter().zip(*b"...:") {
+                push_number(list, octet.into());
+                list.push(end);
+            }
+            push_number(list, v4.port());
+        }
+        SocketAddr::V6(_) => {
+            use std::io::Write;
+            write!(list, "{endpoint}").expect("writing to a Vec cannot fail");
+        }
+    }
+}
+
+fn push_number(text: &mut Vec<u8>, number: u16) {
+    let mut digits = [0; 5];
+    let (mut rest, mut at) = (number, digits.len());
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    text.extend_from_slice(&digits[at..]);
 }

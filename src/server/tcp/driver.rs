@@ -21,7 +21,7 @@ use crate::proto::wire::codec::Writer;
 use crate::proto::wire::stream::{first_frame, push_frame};
 use crate::proto::wire::{MAX_DATAGRAM, Message};
 use crate::server::alternates::Alternates;
-use crate::server::handle::handle;
+use crate::server::handle::Desk;
 use crate::server::outgoing::{Frames, Outgoing};
 use crate::server::{Registry, TICK};
 
@@ -305,7 +305,8 @@ impl<'a> Driver<'a> {
         let understood = if is_main {
             // News for the member leaves by the connection that was used last.
             self.by_remote.insert(remote, id);
-            handle(self.registry, self.alternates, now, Route::stream(remote), message, false, &mut outgoing)
+            let desk = Desk { registry: self.registry, alternates: self.alternates, overloaded: false };
+            desk.handle(now, Route::stream(remote), message, &mut outgoing)
         } else {
             self.answer_diagnosis(id, remote, message)
         };
