@@ -7,6 +7,7 @@
 
 mod alternates;
 mod handle;
+mod inherited;
 mod limits;
 mod outgoing;
 mod relay;
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use self::alternates::Alternates;
+pub use self::inherited::Inherited;
 pub use self::limits::{
     DEFAULT_MAX_ENDPOINTS, Limits, MAX_ENDPOINTS_PER_SESSION, MIN_DATAGRAMS_PER_SECOND, MIN_MEMORY,
 };
@@ -368,13 +370,21 @@ pub struct Server {
 impl Server {
     /// Binds the sockets. Clients' datagrams wait in them until [`Self::run`].
     pub fn bind(config: &ServerConfig) -> Result<Self, Error> {
+        Self::bind_with(config, bind_workers)
+    }
+
+    /// The same with sockets for the workers from elsewhere.
+    fn bind_with(
+        config: &ServerConfig,
+        workers: impl FnOnce(&ServerConfig) -> Result<(Vec<ServerSocket>, Option<TcpListener>), Error>,
+    ) -> Result<Self, Error> {
         let mut config = config.clone().checked()?;
         if config.policy == DialectPolicy::Plain {
             // Neither is anything to plain clients.
             (config.relay, config.tcp) = (None, None);
         }
         let mut rng = Rng::new(random_bytes()?);
-        let (sockets, listener) = bind_workers(&config)?;
+        let (sockets, listener) = workers(&config)?;
         let shards = (0..SHARDS)
             .map(|number| {
                 let config = ShardConfig {
@@ -433,6 +443,11 @@ impl Server {
         self.sockets[0]
             .local_address()
             .map_err(|error| Error::from_io(ErrorKind::Socket, "asking for the local address", &error))
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.sockets.len()
     }
 
     /// To stop the server and to read its counters while it runs.
