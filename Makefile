@@ -19,7 +19,7 @@ RUNS ?= 20
 BESIDE_RUNS ?= 5
 MATRIX ?= --extra --talk
 
-.PHONY: help setup build header examples demo test natlab lint bench install uninstall clean
+.PHONY: help setup build header examples man demo test natlab lint bench install uninstall clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -49,6 +49,9 @@ build/bin/%: examples/c/%.c include/holepunch.h
 header: ## generate the C header, Go's copy of it and C#'s native methods from src/ffi
 	$(CARGO) check --locked --features codegen --lib
 	@cmp -s include/holepunch.h bindings/go/holepunch.h || cp include/holepunch.h bindings/go/holepunch.h
+
+man: ## generate hp-server's manual page, example file and table of settings from its settings
+	HP_WRITE_DOCUMENTS=1 $(CARGO) test --locked --quiet --bin hp-server settings::documents
 
 demo: setup build ## two programs behind two NATs find each other and talk
 	@scripts/demo.sh
