@@ -43,10 +43,11 @@ pub fn run(arguments: Arguments, configuration: Configuration) -> Result<(), Str
     let (workers, tcp) = (server.workers(), config.tcp.is_some());
     let also = if tcp { ", over TCP, too" } else { "" };
     let supervisor = Supervisor::new(arguments, configuration, handle.clone());
-    log::info!(address:%, workers, tcp; "listening on {address} with {workers} workers{also}");
     if let Err(error) = supervisor.start() {
         log::warn!("cannot catch signals, a kill will be sudden: {error}");
     }
+    // From here on signals are heeded, which whoever reads this counts on.
+    log::info!(address:%, workers, tcp; "listening on {address} with {workers} workers{also}");
     systemd::tell(&[NotifyState::Ready, NotifyState::Status(&format!("listening on {address}"))]);
     let served = server.run();
     systemd::tell(&[NotifyState::Stopping]);

@@ -66,7 +66,7 @@ impl Supervisor {
                 }
                 // Settings are of no use any more.
                 Ok(SIGHUP) => {}
-                Ok(SIGTERM) if self.deadline.is_none() => self.drain(now),
+                Ok(SIGTERM) if self.deadline.is_none() => self.drain(),
                 Ok(signal) => {
                     log::info!(signal; "stopping: signal {signal}");
                     return self.stop();
@@ -78,7 +78,8 @@ impl Supervisor {
         }
     }
 
-    fn drain(&mut self, now: Instant) {
+    fn drain(&mut self) {
+        let now = Instant::now();
         let time = self.configuration.settings.drain;
         log::info!(
             drain:% = humantime::format_duration(time);

@@ -20,7 +20,7 @@ const COMMON_LOG_VARIABLE: &str = "RUST_LOG";
 /// What is wrong with what was given.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Problem {
-    /// A flag's value.
+    /// A flag's value cannot be read.
     Flag(String),
     /// Anything else.
     Other(String),
@@ -82,27 +82,26 @@ impl Configuration {
         let mut configuration =
             Self { settings: Settings::default(), given: vec![None; SETTINGS.len()], warnings };
         // From the least to the most important: the last word holds, and an error is one even where another word holds.
-        for source in [file, dotenv, variables] {
+        let flags = arguments.given.clone();
+        for source in [file, dotenv, variables, flags] {
             for given in source {
-                configuration.take(given).map_err(Problem::Other)?;
+                configuration.take(given)?;
             }
-        }
-        for given in &arguments.given {
-            configuration.take(given.clone()).map_err(Problem::Flag)?;
         }
         let together = configuration.settings.server().checked();
         together.map_err(|error| Problem::Other(format!("these settings do not go together: {error}")))?;
         Ok(configuration)
     }
 
-    fn take(&mut self, given: Assignment) -> Result<(), String> {
+    fn take(&mut self, given: Assignment) -> Result<(), Problem> {
         let Some((number, setting)) = numbered(&given.name) else {
-            return Err(format!("{}: there is no such setting", given.place));
+            return Err(Problem::Other(format!("{}: there is no such setting", given.place)));
         };
         let wrong = |why: String| format!("{}: `{}`: {why}", given.place, setting.shown(&given.value));
         // By itself first, so that the error names the one that is wrong.
         let mut alone = Settings { with_relay: true, with_tcp: true, ..Settings::default() };
-        (setting.read)(&mut alone, &given.value).map_err(wrong)?;
+        let read = (setting.read)(&mut alone, &given.value).map_err(wrong);
+        read.map_err(if given.place == setting.flag() { Problem::Flag } else { Problem::Other })?;
         alone.server().checked().map_err(|error| wrong(error.to_string()))?;
         (setting.read)(&mut self.settings, &given.value).map_err(wrong)?;
         self.given[number] = Some(given);

@@ -92,7 +92,9 @@ fn file_is_named_by_flag_environment_or_dotenv() {
 fn errors_say_where_and_what() {
     let range = "the number of workers must be 1 to 64";
     let flag = collect(&["--workers", "65"], &[], "").unwrap_err();
-    assert_eq!(flag, Problem::Flag(format!("--workers: `65`: {range}")));
+    assert_eq!(flag, Problem::Other(format!("--workers: `65`: {range}")));
+    let flag = collect(&["--workers", "x"], &[], "").unwrap_err();
+    assert_eq!(flag, Problem::Flag("--workers: `x`: no whole number of that range".into()));
     assert_eq!(error(&["nowhere:x"], &[], "").split(':').next(), Some("ADDR"));
     let variable = [("HP_SERVER_WORKERS", "0")];
     assert_eq!(
