@@ -154,3 +154,16 @@ fn documentation_has_every_setting() {
     let (_, after) = rest.split_once("\n\n").expect("text after the table");
     assert_fresh(OPERATIONS, &format!("{before}{table}\n{after}"));
 }
+
+#[test]
+fn documentation_shows_files_that_can_be_read() {
+    let page = committed(OPERATIONS);
+    let files: Vec<_> = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!files.is_empty());
+    for text in files {
+        for given in from_toml(text, OPERATIONS).unwrap() {
+            let setting = SETTINGS.iter().find(|setting| setting.name == given.name).unwrap();
+            (setting.read)(&mut Settings::default(), &given.value).unwrap();
+        }
+    }
+}
