@@ -40,7 +40,6 @@ impl From<String> for Problem {
 }
 
 /// All settings, and where each was given.
-#[derive(Debug)]
 pub struct Configuration {
     /// What holds.
     pub settings: Settings,
@@ -48,6 +47,13 @@ pub struct Configuration {
     pub given: Vec<Option<Assignment>>,
     /// What was given and means nothing.
     pub warnings: Vec<String>,
+}
+
+impl fmt::Debug for Configuration {
+    /// Without what was given as it was given, which may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.settings.fmt(f)
+    }
 }
 
 impl Configuration {
