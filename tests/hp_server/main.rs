@@ -6,10 +6,9 @@ mod health;
 mod settings;
 mod signals;
 
-use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
@@ -123,10 +122,4 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn socket_at(path: &Path) -> (std::os::unix::net::UnixDatagram, &OsStr) {
-    let socket = std::os::unix::net::UnixDatagram::bind(path).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    (socket, path.as_os_str())
 }
