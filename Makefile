@@ -8,6 +8,7 @@ BINDIR ?= $(PREFIX)/bin
 CARGO ?= cargo
 CC ?= cc
 CFLAGS ?= -O2 -g
+STRIP ?= strip
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 ABI := $(shell sed -n 's/^pub const HP_ABI_VERSION: u32 = \([0-9]*\);/\1/p' src/ffi/version.rs)
@@ -19,7 +20,7 @@ RUNS ?= 20
 BESIDE_RUNS ?= 5
 MATRIX ?= --extra --talk
 
-.PHONY: help setup build header examples demo test natlab lint bench install uninstall clean
+.PHONY: help setup build header examples man demo test natlab lint bench install deb uninstall clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -50,6 +51,9 @@ header: ## generate the C header, Go's copy of it and C#'s native methods from s
 	$(CARGO) check --locked --features codegen --lib
 	@cmp -s include/holepunch.h bindings/go/holepunch.h || cp include/holepunch.h bindings/go/holepunch.h
 
+man: ## generate hp-server's manual page, example file and table of settings from its settings
+	HP_WRITE_DOCUMENTS=1 $(CARGO) test --locked --quiet --bin hp-server settings::documents
+
 demo: setup build ## two programs behind two NATs find each other and talk
 	@scripts/demo.sh
 
@@ -66,9 +70,12 @@ lint: ## check formatting and lints
 bench: setup build ## measure connecting, relay and rooms, as ratios against references in the same run
 	@CARGO='$(CARGO)' scripts/bench.sh
 
-install: ## install into $(DESTDIR)$(PREFIX): header, libraries, pkg-config and CMake files, hp-server, hp
+install: ## install into $(DESTDIR)$(PREFIX): header, libraries, pkg-config and CMake files, hp-server with its manual page, hp
 	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' BINDIR='$(BINDIR)' \
 	    VERSION='$(VERSION)' ABI='$(ABI)' CARGO='$(CARGO)' scripts/install.sh install
+
+deb: build ## make the Debian package hp-server in build/
+	@STRIP='$(STRIP)' scripts/deb.sh build/bin/hp-server build
 
 uninstall: ## remove what `make install` with the same variables put in place
 	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' BINDIR='$(BINDIR)' \

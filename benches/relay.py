@@ -101,7 +101,7 @@ def run(directory: Path, address: str, rounds: int, ms: int, programs: list[Prog
         programs.append(Program(name, start([str(directory / name), *arguments], processor)))
         return programs[-1]
 
-    server = program("hp-server", 1, address, "--relay", "--relay-rate", "0")
+    server = program("hp-server", 1, address, "--relay", "--relay-rate", "0", "--drain", "0s")
     at = server.wait_for(r".*listening on \S+:(\d+) .*", on_stderr=True)
     load = program("relay_load", 0, f"127.0.0.1:{at[1]}")
     relay_port, *ends = load.wait_for(r"pair (\d+) (\d+) (\d+)").groups()

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `install.sh install` puts header, libraries, pkg-config and CMake files, hp-server, hp and licences below $DESTDIR;
+# `install.sh install` puts header, libraries, pkg-config and CMake files, hp-server, hp, manual page and licences below $DESTDIR;
 # `install.sh uninstall` with the same variables removes them. Called by `make install` and `make uninstall`.
 set -euo pipefail
 
@@ -43,6 +43,7 @@ DESTDIR=${DESTDIR-}
 for name in PREFIX LIBDIR INCLUDEDIR BINDIR; do normalise "$name"; done
 
 docdir=$PREFIX/share/doc/holepunch
+mandir=$PREFIX/share/man/man8
 pkgconfigdir=$LIBDIR/pkgconfig
 cmakedir=$LIBDIR/cmake/holepunch
 docs=(README.md LICENSE-MIT LICENSE-APACHE)
@@ -140,7 +141,7 @@ build() {
 
 install_all() {
     local dir doc former lib_rel include_rel pc_prefix pc_libdir pc_includedir cmake_includedir size
-    for dir in "$INCLUDEDIR" "$pkgconfigdir" "$cmakedir" "$BINDIR" "$docdir"; do check_writable "$dir"; done
+    for dir in "$INCLUDEDIR" "$pkgconfigdir" "$cmakedir" "$BINDIR" "$docdir" "$mandir"; do check_writable "$dir"; done
     command -v "$strip" >/dev/null 2>&1 || die "$strip not found (Debian: binutils); STRIP=true installs unstripped"
     build
 
@@ -177,7 +178,7 @@ install_all() {
         >"$stage/holepunch-config-version.cmake"
 
     former=$(other_release)
-    for dir in "$INCLUDEDIR" "$LIBDIR" "$pkgconfigdir" "$cmakedir" "$BINDIR" "$docdir"; do make_dir "$dir"; done
+    for dir in "$INCLUDEDIR" "$LIBDIR" "$pkgconfigdir" "$cmakedir" "$BINDIR" "$docdir" "$mandir"; do make_dir "$dir"; done
     put 644 "$root/include/holepunch.h" "$INCLUDEDIR/holepunch.h"
     put 755 "$stage/libholepunch.so" "$LIBDIR/libholepunch.so.$VERSION"
     put_link "libholepunch.so.$VERSION" "$LIBDIR/libholepunch.so.$ABI"
@@ -188,6 +189,7 @@ install_all() {
     put 644 "$stage/holepunch-config-version.cmake" "$cmakedir/holepunch-config-version.cmake"
     put 755 "$built/release/hp-server" "$BINDIR/hp-server"
     put 755 "$built/release/hp" "$BINDIR/hp"
+    put 644 "$root/docs/man/hp-server.8" "$mandir/hp-server.8"
     for doc in "${docs[@]}"; do
         [ ! -f "$root/$doc" ] || put 644 "$root/$doc" "$docdir/$doc"
     done
@@ -211,6 +213,7 @@ uninstall_all() {
     remove "$cmakedir/holepunch-config-version.cmake"
     remove "$BINDIR/hp-server"
     remove "$BINDIR/hp"
+    remove "$mandir/hp-server.8"
     for doc in "${docs[@]}"; do remove "$docdir/$doc"; done
     remove_dir "$cmakedir"
     remove_dir "$docdir"

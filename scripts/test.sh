@@ -105,6 +105,7 @@ rust_and_csharp() {
 go_and_install() {
     go_parts
     part "install" count_ok 300 tests/install.sh
+    part "packaging" count_ok 120 tests/packaging.sh
 }
 
 go_parts() {

@@ -96,6 +96,7 @@ expected() {
         for doc in README.md LICENSE-MIT LICENSE-APACHE; do
             [ ! -f "$root/$doc" ] || echo "share/doc/holepunch/$doc 644"
         done
+        echo "share/man/man8/hp-server.8 644"
     } | LC_ALL=C sort
 }
 listing() { find "$1" \( -type l -printf '%P -> %l\n' -o ! -type d -printf '%P %m\n' \) | LC_ALL=C sort; }

@@ -61,6 +61,24 @@ impl ServerSocket {
         Ok(Self { socket, ipv6: domain == Domain::IPV6, dual_stack })
     }
 
+    /// Takes a socket that was bound elsewhere, and gives it what those have that [`Self::bind`] has bound.
+    pub(crate) fn from_inherited(socket: Socket, tick: Duration) -> io::Result<Self> {
+        let address = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::Unsupported)?;
+        let ipv6 = address.is_ipv6();
+        let dual_stack = ipv6 && address.ip().is_unspecified() && !socket.only_v6()?;
+        socket.set_nonblocking(false)?;
+        socket.set_read_timeout(Some(tick))?;
+        // Whoever has bound it may have had the privilege for a larger buffer than we could ask for; ours would take that away.
+        if socket.recv_buffer_size()? < RECEIVE_BUFFER {
+            grow_receive_buffer(&socket);
+        }
+        #[cfg(target_os = "linux")]
+        if address.ip().is_unspecified() {
+            pktinfo::enable(&socket, ipv6);
+        }
+        Ok(Self { socket, ipv6, dual_stack })
+    }
+
     /// The bound address.
     pub(crate) fn local_address(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())

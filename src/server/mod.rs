@@ -7,6 +7,7 @@
 
 mod alternates;
 mod handle;
+mod inherited;
 mod limits;
 mod outgoing;
 mod prefixes;
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use self::alternates::Alternates;
+pub use self::inherited::Inherited;
 pub use self::limits::{
     DEFAULT_MAX_ENDPOINTS, Limits, MAX_ENDPOINTS_PER_SESSION, MIN_DATAGRAMS_PER_SECOND, MIN_MEMORY,
 };
@@ -402,6 +404,14 @@ pub struct Server {
 impl Server {
     /// Binds the sockets. Clients' datagrams wait in them until [`Self::run`].
     pub fn bind(config: &ServerConfig) -> Result<Self, Error> {
+        Self::bind_with(config, bind_workers)
+    }
+
+    /// The same with sockets for the workers from elsewhere.
+    fn bind_with(
+        config: &ServerConfig,
+        workers: impl FnOnce(&ServerConfig) -> Result<(Vec<ServerSocket>, Option<TcpListener>), Error>,
+    ) -> Result<Self, Error> {
         let mut config = config.clone().checked()?;
         if config.policy == DialectPolicy::Plain {
             // Neither is anything to plain clients.
@@ -409,7 +419,7 @@ impl Server {
         }
         let mut rng = Rng::new(random_bytes()?);
         let now = Instant::now();
-        let (sockets, listener) = bind_workers(&config)?;
+        let (sockets, listener) = workers(&config)?;
         let (store, store_threads) = config.store.as_ref().map(|store| Store::new(store, &mut rng)).unzip();
         let server = store.as_ref().map(|store| store.server);
         let shards = (0..SHARDS)
@@ -480,6 +490,11 @@ impl Server {
         self.sockets[0]
             .local_address()
             .map_err(|error| Error::from_io(ErrorKind::Socket, "asking for the local address", &error))
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.sockets.len()
     }
 
     /// To stop the server and to read its counters while it runs.

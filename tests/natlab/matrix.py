@@ -129,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--client", default="{chat} --timeout {timeout_ms} {server} {session} 1", metavar="COMMAND",
                         help="default: %(default)s")
     parser.add_argument("--server-command", metavar="COMMAND", help="default: %(default)s",
-                        default="{hp-server} --relay --other-address {ip2} {options} {address}:{port}")
+                        default="{hp-server} --relay --drain 0s --other-address {ip2} {options} {address}:{port}")
     parser.add_argument("--server-option", action="append", default=[], metavar="WORD",
                         help="put in for {options}; can be repeated, --server-option=--name for one with dashes")
     parser.add_argument("--connected", default=Commands.connected, metavar="REGEX",

@@ -20,7 +20,7 @@ impl Program {
     /// With so many descriptors at most, if that is said.
     fn start(arguments: &[&str], descriptors: Option<u64>) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hp-server"));
-        command.args(["--log", "info", "--workers", "1"]).args(arguments).arg("127.0.0.1:0");
+        command.args(["--log", "info", "--workers", "1", "--drain", "0s"]).args(arguments).arg("127.0.0.1:0");
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         if let Some(most) = descriptors {
             let limit = libc::rlimit { rlim_cur: most, rlim_max: most };

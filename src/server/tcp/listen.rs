@@ -70,7 +70,7 @@ pub(in crate::server) fn bind_both(
 }
 
 /// An IPv6 wildcard takes IPv4, too, as it does for datagrams.
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+pub(in crate::server) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let domain = Domain::for_address(address);
     let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
     if domain == Domain::IPV6 {

@@ -1,6 +1,7 @@
 //! What commands can be told by flags, by the environment and by the file `.env` of the current directory, in this order of
 //! precedence and under the same names. GoChat's names are understood, too.
 
+#[path = "../../shared/dotenv.rs"]
 mod dotenv;
 mod identity;
 #[cfg(test)]
