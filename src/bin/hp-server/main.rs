@@ -1,15 +1,17 @@
 //! `hp-server`: the rendezvous server as a program.
 
-use std::net::{IpAddr, SocketAddr};
+mod web;
+
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use holepunch::DialectPolicy;
 use holepunch::server::{
     DEFAULT_ALTERNATE_PORTS, DEFAULT_MAX_ENDPOINTS, DEFAULT_PORT, Limits, RelayConfig, Server, ServerConfig,
     TcpConfig, parse_address,
 };
-use holepunch::{DialectPolicy, Error};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -80,6 +82,10 @@ struct Arguments {
     )]
     tcp_connections_per_address: usize,
 
+    /// Where to show a status page and metrics over HTTP, to all who can connect: `127.0.0.1:9100` is for this host alone
+    #[arg(long, value_name = "ADDR", value_parser = parse_address, env = "HP_SERVER_HTTP")]
+    http: Option<SocketAddr>,
+
     /// What to log: `error`, `warn`, `info`, `debug`, or a filter like `holepunch=debug` [default: RUST_LOG, else info]
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
@@ -119,7 +125,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(arguments: &Arguments) -> Result<(), Error> {
+fn serve(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let defaults = ServerConfig::default();
     let config = ServerConfig {
         address: arguments.address.unwrap_or(defaults.address),
@@ -147,6 +153,13 @@ fn serve(arguments: &Arguments) -> Result<(), Error> {
     let handle = server.handle();
     let also = if config.tcp.is_some() { ", over TCP, too" } else { "" };
     log::info!("listening on {} with {} workers{also}", server.local_address()?, config.workers);
+
+    let web = arguments.http.map(|address| {
+        let served = TcpListener::bind(address).and_then(|listener| web::serve(listener, handle.clone()));
+        served.map_err(|error| format!("no status page at {address}: {error}"))
+    });
+    // Served until the end.
+    let _web = web.transpose()?;
 
     let stopper = handle.clone();
     match Signals::new([SIGINT, SIGTERM]) {
