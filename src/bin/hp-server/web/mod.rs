@@ -176,7 +176,11 @@ impl Driver {
             self.poll.registry().register(connection.stream(), Token(slot), interest)
         });
         match ready {
-            Ok(()) => self.connections[slot] = Some(connection),
+            Ok(()) => {
+                self.connections[slot] = Some(connection);
+                // Who has asked already, or is gone already, makes room for the next at once.
+                self.attend(slot, |connection, site| connection.advance(now, site));
+            }
             Err(error) => log::debug!("cannot serve a connection to the status page: {error}"),
         }
     }
