@@ -233,9 +233,9 @@ fn slow_clients_keep_nobody_waiting_and_do_not_last() {
     let mut silent = program.connect();
     let mut dripping = program.connect();
     dripping.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n").unwrap();
-    let deaf = program.connect();
+    let mut deaf = program.connect();
     let greedy = "GET /status.js HTTP/1.1\r\nHost: a\r\n\r\n".repeat(90);
-    (&deaf).write_all(greedy.as_bytes()).unwrap();
+    deaf.write_all(greedy.as_bytes()).unwrap();
     let drip = std::thread::spawn(move || {
         while start.elapsed() < Duration::from_millis(4500) {
             dripping.write_all(b"X: y\r\n").unwrap();
@@ -253,8 +253,12 @@ fn slow_clients_keep_nobody_waiting_and_do_not_last() {
     assert_eq!(status(&answer), "408");
     assert!((5..15).contains(&lasted.as_secs()), "{lasted:?}");
     assert_eq!(rest(&mut silent), "");
+    wait("it goes on for who does not read", || deaf.take_error().unwrap().is_some());
+    // Nor did the kernel take it all instead.
+    let mut taken = Vec::new();
+    let _ = deaf.read_to_end(&mut taken);
+    assert!(taken.len() < 1 << 20, "{} bytes", taken.len());
     wait("descriptors are left", || program.descriptors() <= before);
-    drop(deaf);
 }
 
 #[test]

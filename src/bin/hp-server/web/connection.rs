@@ -5,6 +5,7 @@ use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
+use socket2::SockRef;
 
 use super::request::{self, MAX_HEAD, Parsed};
 use super::response::{Response, Status};
@@ -78,11 +79,15 @@ impl Connection {
         &mut self.stream
     }
 
-    /// Its time is over: a client in the middle of a request is told so.
+    /// Its time is over: a client in the middle of a request is told so, and one that does not take its answer loses it.
     pub fn expire(&mut self, now: Instant, site: &mut Site) -> Progress {
         if matches!(self.stage, Stage::Reading) && !self.input.is_empty() {
             self.answer(now, Response::refusal(Status::Timeout));
             return self.advance(now, site);
+        }
+        if matches!(self.stage, Stage::Writing(..)) {
+            // Else the kernel would go on offering what it holds. If it cannot be told, it does.
+            let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
         }
         Progress::Ended
     }

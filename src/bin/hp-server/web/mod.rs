@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use holepunch::server::ServerHandle;
 use mio::{Events, Interest, Poll, Token, Waker};
+use socket2::SockRef;
 
 use self::connection::{Connection, Progress};
 use self::site::Site;
@@ -27,6 +28,8 @@ use self::site::Site;
 const MAX_CONNECTIONS: usize = 32;
 /// Connections that are accepted before others have their turns.
 const ACCEPTED_AT_ONCE: usize = 64;
+/// What the kernel may hold of an answer that is not taken, in bytes.
+const SEND_BUFFER: usize = 128 << 10;
 /// How often a sample is taken.
 const SAMPLE_PERIOD: Duration = Duration::from_secs(1);
 
@@ -60,6 +63,8 @@ impl Drop for Web {
 pub fn serve(listener: TcpListener, handle: ServerHandle) -> io::Result<Web> {
     let address = listener.local_addr()?;
     listener.set_nonblocking(true)?;
+    // Connections inherit it. Else the kernel would take megabytes for a client that asks for much and reads nothing.
+    SockRef::from(&listener).set_send_buffer_size(SEND_BUFFER)?;
     let mut listener = mio::net::TcpListener::from_std(listener);
     let poll = Poll::new()?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
