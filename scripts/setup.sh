@@ -20,6 +20,9 @@ need miniupnpd miniupnpd-nftables
 need nm binutils
 # `hp chat` is tested in terminals of its own.
 need tmux tmux
+# So is the server's page in a browser.
+need chromium chromium
+need chromedriver chromium-driver
 need shellcheck shellcheck
 # C#'s compiler and runtime; the runtime's package brings the few assemblies that are needed.
 need mcs mono-mcs

@@ -100,6 +100,7 @@ rust_and_csharp() {
     part "C# binding" count_ok 360 bindings/csharp/test.sh
     part "README's snippets" count_ok 120 tests/readme.sh
     part "hp chat on the screen" count_unittest 300 env HP_BIN=build/bin python3 -m unittest discover -s tests/tui
+    part "the server's page in a browser" count_unittest 180 env HP_BIN=build/bin python3 -m unittest discover -s tests/status
 }
 
 go_and_install() {

@@ -169,6 +169,7 @@ pub(crate) struct ReceiveBatch {
     controls: Box<[ControlBuffer; BATCH]>,
     lens: [Arrival; BATCH],
     received: Vec<ReceivedDatagram>,
+    unread: usize,
 }
 
 impl ReceiveBatch {
@@ -180,6 +181,7 @@ impl ReceiveBatch {
             controls: Box::new([ControlBuffer::default(); BATCH]),
             lens: [Arrival::default(); BATCH],
             received: Vec::with_capacity(BATCH),
+            unread: 0,
         }
     }
 
@@ -193,6 +195,11 @@ impl ReceiveBatch {
         self.received.len()
     }
 
+    /// How many more it brought that were too long to be read, or from no endpoint.
+    pub(crate) fn unread(&self) -> usize {
+        self.unread
+    }
+
     /// Datagram number `index` of the last receive.
     pub(crate) fn get(&self, index: usize) -> ReceivedDatagram {
         self.received[index]
@@ -201,10 +208,12 @@ impl ReceiveBatch {
     /// Takes as many datagrams as there are, at most [`BATCH`]; `flags` are the system call's.
     pub(crate) fn receive_from(&mut self, socket: &Socket, flags: i32) -> io::Result<&[ReceivedDatagram]> {
         self.received.clear();
+        self.unread = 0;
         let count = self.receive(socket, flags)?;
         for index in 0..count {
             self.note(index);
         }
+        self.unread = count - self.received.len();
         Ok(&self.received)
     }
 

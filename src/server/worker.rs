@@ -87,8 +87,9 @@ pub(super) fn run(
                 }
             }
         }
-        totals.received.fetch_add(incoming.len() as u64, Ordering::Relaxed);
-        totals.dropped.fetch_add(dropped, Ordering::Relaxed);
+        let unread = incoming.unread() as u64;
+        totals.received.fetch_add(incoming.len() as u64 + unread, Ordering::Relaxed);
+        totals.dropped.fetch_add(dropped + unread, Ordering::Relaxed);
         totals.rate_limited.fetch_add(rate_limited, Ordering::Relaxed);
         outgoing.send_datagrams(registry, socket);
         if let Some(tcp) = &registry.tcp {

@@ -19,6 +19,9 @@ const NO_PLACE: u32 = u32::MAX;
 /// Most different addresses of our own, and scopes of link-local ones, that are told apart.
 const MAX_LOCALS: usize = 256;
 
+/// Places of members that are worth to be given back.
+const WORTH_SHRINKING: usize = 1 << 10;
+
 /// The place is a member's.
 const OCCUPIED: u8 = 1;
 /// Registered in the native dialect: the server pushes to it.
@@ -448,12 +451,23 @@ impl Members {
             }
             self.sessions[index as usize] = Session::new(SessionKey::default(), 1);
             self.free_sessions.push(index);
+            self.shrink();
             return None;
         }
         let revision = session.next_revision();
         session.bury(revision, peer, reason);
         self.spilled = self.spilled + session.spilled_bytes() - before;
         Some(index)
+    }
+
+    /// Gives back what many have taken, once they are all gone.
+    fn shrink(&mut self) {
+        if self.count > 0 || self.members.len() < WORTH_SHRINKING {
+            return;
+        }
+        (self.members, self.first_free) = (Vec::new(), NO_PLACE);
+        (self.sessions, self.free_sessions) = (Vec::new(), Vec::new());
+        self.by_key = HashTable::new();
     }
 
     fn entry<'a>(&'a self, member: &Member) -> Entry<'a> {

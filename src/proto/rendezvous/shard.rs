@@ -507,6 +507,9 @@ impl Shard {
             self.push_to_session(now, session, None);
             self.end_if_deserted(session);
         }
+        if self.members.len() == 0 {
+            self.timers.shrink();
+        }
     }
 
     /// Does all that is due at `now`.

@@ -78,6 +78,13 @@ impl Wheel {
         }
     }
 
+    /// Gives back the memory of entries, none of which is armed.
+    pub fn shrink(&mut self) {
+        if self.occupied == [0; LEVELS] && self.links.len() > 1024 {
+            self.links = Vec::new();
+        }
+    }
+
     /// When an entry's timer ends, if it is armed.
     pub fn due(&self, entry: u32) -> Option<u64> {
         let link = self.links.get(entry as usize).filter(|link| link.previous != NONE)?;

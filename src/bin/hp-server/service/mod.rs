@@ -18,9 +18,6 @@ use crate::{activation, summary, systemd, web};
 pub fn run(arguments: Arguments, configuration: Configuration) -> Result<(), String> {
     let settings = &configuration.settings;
     let config = settings.server();
-    if let Some(store) = &settings.store {
-        return Err(format!("this program knows no shared store, such as {store}"));
-    }
     let inherited = activation::inherited()?;
     let is_inherited = inherited.is_some();
     let server = match inherited {
@@ -55,10 +52,6 @@ pub fn run(arguments: Arguments, configuration: Configuration) -> Result<(), Str
     served.map_err(|error| error.to_string())
 }
 
-fn serve_page(http: SocketAddr, handle: ServerHandle) -> io::Result<web::Guard> {
-    let listener = TcpListener::bind(http)?;
-    let bound = listener.local_addr()?;
-    let page = web::serve(listener, handle)?;
-    log::info!(address:% = bound; "status and metrics are at http://{bound}/");
-    Ok(page)
+fn serve_page(http: SocketAddr, handle: ServerHandle) -> io::Result<web::Web> {
+    web::serve(TcpListener::bind(http)?, handle)
 }

@@ -12,7 +12,6 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -45,28 +44,10 @@ pub struct Settings {
     tcp: TcpConfig,
     /// Where to show status and metrics, if at all.
     pub http: Option<SocketAddr>,
-    /// The store that several servers share, if there is one.
-    pub store: Option<Secret>,
     /// How long registered clients are served after SIGTERM.
     pub drain: Duration,
     /// What is logged, and how.
     pub log: LogSettings,
-}
-
-/// A URL whose user and password must not be shown.
-#[derive(Clone)]
-pub struct Secret(pub String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
-}
-
-impl fmt::Display for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&table::redacted(&self.0))
-    }
 }
 
 impl Default for Settings {
@@ -78,7 +59,6 @@ impl Default for Settings {
             with_tcp: false,
             tcp: TcpConfig::default(),
             http: None,
-            store: None,
             drain: DEFAULT_DRAIN,
             log: LogSettings::default(),
         }

@@ -5,9 +5,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use holepunch::DialectPolicy;
-use holepunch::server::parse_address;
+use holepunch::server::{StoreConfig, parse_address};
 
-use super::{Secret, Settings};
+use super::Settings;
 use crate::logging::{LogFormat, check_filter};
 
 /// One setting, under all its names.
@@ -318,7 +318,7 @@ pub const SETTINGS: &[Setting] = &[
         read: |to, text| {
             let rest = text.strip_prefix("redis://").filter(|rest| !rest.is_empty());
             rest.ok_or("expected redis://HOST")?;
-            to.store = Some(Secret(text.into()));
+            to.base.store = Some(StoreConfig::new(text).map_err(|error| error.to_string())?);
             Ok(())
         },
     },
