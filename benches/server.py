@@ -1,7 +1,7 @@
 """How much `hp-server` serves, beside the least that a server can be and beside the Go server, in one and the same run.
 
     HP_BIN=DIR [HP_TOOLS=DIR] python3 benches/server.py [pinned] [shared] [many] [--rounds 15] [--ms 300]
-        [--clients 16384] [--many 1000000] [--address 127.0.0.1:0] [--json FILE]
+        [--clients 16384] [--many 1000000] [--address [::]:0] [--json FILE]
 
 HP_BIN holds hp-server, reflector and server_load, HP_TOOLS what tests/interop/build.sh builds. All is on loopback. The clients are
 one program with one socket (server_load.c), two to a session, each with an address of its own in 127.0.0.0/8 and 29 bytes
@@ -23,7 +23,8 @@ datagrams are one answer; *presence*, a heartbeat, answered by PresenceAck.
 
 Limits. On loopback whoever sends also does the kernel's work of delivery, so the generator uses about as much of its processor
 as a bare server does of its own: where `busy` is well below 100 %, the generator was the limit, and the ratio of the
-processor times says more than that of the throughputs. No network card, driver or interrupt takes part. A shared machine moves all
+processor times says more than that of the throughputs. No network card, driver or interrupt takes part. On one IPv4 address
+(--address 127.0.0.1:0) the kernel has less to do, for all alike. A shared machine moves all
 absolute numbers, and the 99th percentile of anything. Resident bytes are those of a fresh process: an allocator that
 gives nothing back shows in `soak.py`.
 """
@@ -179,7 +180,7 @@ class Bench:
         workers = len(os.sched_getaffinity(0))
         ours = self.populated(self.workshop.hp_server(self.address, None, workers, self.clients), "plain", None, self.clients)
         variants = [self.with_reflector(ours, "poll", None, workers)]
-        go_server = self.workshop.go_server()
+        go_server = self.workshop.go_server(self.address)
         if go_server is None:
             print("HP_TOOLS holds no Go server; it is left out")
         else:
@@ -294,8 +295,8 @@ def main() -> int:
     parser.add_argument("--ms", type=int, default=300, help="how long a turn is")
     parser.add_argument("--clients", type=int, default=16384, help="how many are registered where it is not very many")
     parser.add_argument("--many", type=int, default=1_000_000, help="how many are very many")
-    parser.add_argument("--address", default="127.0.0.1:0",
-                        help="where hp-server listens; 127.0.0.1 must be part of it, as it is of [::]:0")
+    parser.add_argument("--address", default="[::]:0",
+                        help="where hp-server and what it is compared with listen; 127.0.0.1 must be part of it")
     parser.add_argument("--json", metavar="FILE", help="where to write all that was measured")
     options = parser.parse_args()
     if unknown := set(options.parts) - set(_PARTS):

@@ -126,13 +126,14 @@ class Workshop:
         program = self._run("bare reflector", argv, processor)
         return Served("bare reflector", program, int(program.wait_for(r"port (\d+)")[1]))
 
-    def go_server(self) -> Served | None:
-        """The existing Go server, or what stands in for it; None if neither can be had."""
+    def go_server(self, address: str) -> Served | None:
+        """The existing Go server, or what stands in for it, at that address; None if neither can be had."""
+        host = "" if address.startswith(("[::]", ":")) else address.rpartition(":")[0]
         for name in ("real-server", "standin-server"):
             path = None if self.tools is None else self.tools / name
             if path is not None and path.is_file():
                 port = free_port()
-                program = self._run(name, [str(path), f"127.0.0.1:{port}"], None)
+                program = self._run(name, [str(path), f"{host}:{port}"], None)
                 _await_plain_answer(port)
                 return Served(f"Go {name.replace('-', ' ')}", program, port)
         return None
