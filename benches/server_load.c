@@ -9,11 +9,12 @@
  *
  * Each line of input asks for one thing, and is answered by one line:
  *
- *   populate <clients> <per session> <window>    registers so many, once only; keeps them registered meanwhile
+ *   populate <clients> <per session> <window>    registers so many, once only, and keeps them registered meanwhile; gives up when
+ *                                                there have not been more for 10 s
  *   populated <registered> <ns> <datagrams sent> <refused>
  *
  *   rate <what> <ms> <window>                    as many requests as can be answered, at most so many under way at a time
- *   rate <answered> <lost> <ns> <refused> <bytes of an answer>
+ *   rate <answered> <lost> <ns> <refused> <bytes of an answer> <datagrams received>
  *
  *   latency <what> <ms> <per second>             requests at a fixed rate, each timed from when it was due
  *   latency <answered> <sent> <p50 ns> <p99 ns> <p99.9 ns> <most ns> <latest start ns>
@@ -35,7 +36,7 @@
  *
  * <what> is `poll` (plain), `renewal` (a Register with a cookie, not acknowledged until the end), `registration` (the same,
  * acknowledged as clients do) or `presence`. Updates are always acknowledged; a client that does not is sent them again and again,
- * and that would be measured instead. Native clients that were not heard for 8 s say that they are there, plain ones for 20 s,
+ * and that would be measured instead. Native clients that were not heard for 10 s say that they are there, plain ones for 20 s,
  * whatever is going on. It ends with its input. Linux only.
  */
 #define _GNU_SOURCE
@@ -217,8 +218,8 @@ static int receive(void)
 /* Goes on with the round in which clients that were not heard for long say that they are there, with at most `room` datagrams. */
 static int turn_hand(int room)
 {
-    const long long round_ns = (native ? 3 : 5) * SECOND;
-    const uint32_t silent_ms = native ? 8000 : 20000, again_ms = 1000;
+    const long long round_ns = (native ? 2 : 5) * SECOND;
+    const uint32_t silent_ms = native ? 10000 : 20000, again_ms = 1000;
     const uint32_t known = task.what == POPULATE ? next_new : client_count;
     if (bare || known == 0 || task.what == CHECK || task.what == FLOOD)
         return 0;
@@ -366,7 +367,7 @@ static long long drive(void)
     under_way = 0;
     heard_ns = now = begin;
     while (now < end && !is_finished() && now - progress_ns < GIVE_UP_MS * 1000000LL) {
-        if (task.what != POPULATE || progress != present) {
+        if (task.what != POPULATE || progress < present) {
             progress = present;
             progress_ns = now;
         }
@@ -526,11 +527,13 @@ static bool obey(const char *line)
     if (sscanf(line, "rate %15s %lld %lld", word, &task.ms, &task.window) == 3 && find_what(word)) {
         /* Nobody asks twice at a time. */
         task.window = task.window > client_count / 2 ? (client_count + 1) / 2 : task.window;
+        unsigned long long before = received_total;
         long long took = drive();
         unsigned long long answered = tally.answered, lost = tally.lost, bytes = tally.answered_bytes;
+        unsigned long long received = received_total - before;
         settle();
-        printf("rate %llu %llu %lld %llu %llu\n", answered, lost, took, (unsigned long long)tally.refused,
-               answered > 0 ? (bytes + answered / 2) / answered : 0);
+        printf("rate %llu %llu %lld %llu %llu %llu\n", answered, lost, took, (unsigned long long)tally.refused,
+               answered > 0 ? (bytes + answered / 2) / answered : 0, received);
     } else if (sscanf(line, "latency %15s %lld %lld", word, &task.ms, &task.per_second) == 3 && find_what(word)) {
         return task.per_second > 0 && measure_latency();
     } else if (sscanf(line, "hold %lld %lld", &task.ms, &task.window) == 2) {
