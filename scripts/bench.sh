@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
 # Measures, as ratios against references in the same run: how long connecting takes, beside the existing Go client, how much
-# the relay forwards, beside a bare forwarder, how much a room carries, beside raw UDP sockets, and a TCP connection made by attempts
-# at addresses, beside a usual one.
+# the relay forwards, beside a bare forwarder, how much a room carries, beside raw UDP sockets, a TCP connection made by attempts
+# at addresses, beside a usual one, and how much the server serves, beside a bare one and the Go server.
 #
-#   scripts/bench.sh                 all four
+#   scripts/bench.sh                 all five, the last in short
+#   scripts/bench.sh server [ARG...] the server only, with a million clients; --help lists what benches/server.py takes
+#   scripts/bench.sh soak [ARG...]   the server for 20 minutes; --help lists what benches/soak.py takes
 #   scripts/bench.sh relay [ARG...]  the relay only; --help lists what benches/relay.py takes
 #   scripts/bench.sh room [ARG...]   rooms only; --help lists what benches/room.rs takes
 #   scripts/bench.sh conn [ARG...]   connections from addresses only; --help lists what benches/conn.rs takes
 #   scripts/bench.sh ARG...          connecting only; --help lists what benches/connect.py takes
 #
-# HP_BIN may name another directory with hp-server, timed_connect, relay_load and forwarder than what is built here, HP_TOOLS
-# one with what tests/interop/build.sh builds.
+# HP_BIN may name another directory with hp-server, timed_connect, relay_load, forwarder, server_load and reflector than what is
+# built here, HP_TOOLS one with what tests/interop/build.sh builds.
 set -euo pipefail
 
 if [ "$(id -u)" -ne 0 ]; then
@@ -20,17 +22,23 @@ fi
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-parts='connect relay room conn'
+parts='connect relay room conn server'
 case ${1:-} in
-    relay | room | conn)
+    relay | room | conn | server | soak)
         parts=$1
         shift
         ;;
     ?*) parts=connect ;;
 esac
-measures() { [[ " $parts " == *" $1 "* ]]; }
+measures() {
+    local part
+    for part; do
+        if [[ " $parts " == *" $part "* ]]; then return 0; fi
+    done
+    return 1
+}
 
-if { measures connect || measures relay; } && [ -z "${HP_BIN:-}" ]; then
+if measures connect relay server soak && [ -z "${HP_BIN:-}" ]; then
     # A copy, so that a build meanwhile changes nothing in what is measured.
     mkdir "$scratch/bin" "$scratch/lib"
     cp -L "$root/build/bin/hp-server" "$scratch/bin/"
@@ -42,6 +50,8 @@ if { measures connect || measures relay; } && [ -z "${HP_BIN:-}" ]; then
     compile "$root/tests/c/timed_connect.c"
     compile "$root/benches/relay_load.c"
     compile "$root/benches/forwarder.c"
+    compile "$root/benches/server_load.c"
+    compile "$root/benches/reflector.c"
     if measures connect &&
         ! (cd "$root/benches/go" && go build -tags holepunch_local -o "$scratch/bin/timed_connect-go" .); then
         echo "bench: the Go binding is left out" >&2
@@ -49,7 +59,7 @@ if { measures connect || measures relay; } && [ -z "${HP_BIN:-}" ]; then
     export HP_BIN=$scratch/bin
 fi
 
-if measures connect && [ -z "${HP_TOOLS:-}" ]; then
+if measures connect server && [ -z "${HP_TOOLS:-}" ]; then
     export HP_TOOLS=$scratch/tools
     if ! "$root/tests/interop/build.sh" "$HP_TOOLS" >"$scratch/build.log" 2>&1; then
         echo "bench: no Go client to compare with:" >&2
@@ -84,4 +94,16 @@ fi
 if measures conn; then
     [ "$parts" = conn ] || echo
     (cd "$root" && "${cargo[@]}" bench --quiet --locked --bench conn -- "$@")
+fi
+# Nothing outside sees or filters what a server and its clients send each other in a namespace of their own.
+alone() { unshare --net sh -c 'ip link set lo up && exec "$@"' sh "$@"; }
+if measures server; then
+    if [ "$parts" != server ]; then
+        echo
+        set -- --rounds 3 --ms 200 --many 100000
+    fi
+    alone python3 "$root/benches/server.py" "$@"
+fi
+if measures soak; then
+    alone python3 "$root/benches/soak.py" "$@"
 fi
