@@ -248,7 +248,7 @@ class Bench:
             fate.most_resident = max(fate.most_resident, resident_bytes(server.pid))
             last, before = now, used
             gauges = [v for name, v in server.metrics().items()
-                      if "endpoints" in name and "max" not in name and "_total" not in name]
+                      if "endpoints" in name and "limit" not in name and "_total" not in name]
             if gauges:
                 fate.forgotten_after = now - begin if max(gauges) == 0 else None
             elif now - begin > expiry and busy < _QUIET:

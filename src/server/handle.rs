@@ -58,12 +58,8 @@ impl Desk<'_> {
                     registry.totals.dropped.fetch_add(1, Ordering::Relaxed);
                     return true;
                 };
-                let newcomers = match request {
-                    Request::Register(_) | Request::Plain { .. } => newcomers(registry, &source, overloaded),
-                    _ => Newcomers::Welcome,
-                };
                 let mut shard = shard.lock();
-                shard.handle_request(now, source, &request, newcomers);
+                shard.handle_request(now, source, &request, || newcomers(registry, &source, overloaded));
                 drain(registry, &mut shard, outgoing);
             }
             Verdict::Challenge(_) if overloaded => {

@@ -4,6 +4,7 @@ mod hints;
 mod limits;
 mod pushes;
 mod settings;
+mod sharing;
 mod world;
 
 use std::net::SocketAddr;

@@ -107,8 +107,9 @@ impl World {
     pub fn ask_server(&mut self, source: SocketAddr, payload: &[u8]) {
         let mut buffer = [0; 1200];
         let mut reply = Writer::new(&mut buffer);
+        let newcomers = self.newcomers;
         match self.gate.judge(self.now, source, payload, &mut reply) {
-            Verdict::Admit(request) => self.shard.handle_request(self.now, source, &request, self.newcomers),
+            Verdict::Admit(request) => self.shard.handle_request(self.now, source, &request, || newcomers),
             Verdict::Challenge(early) => {
                 self.shard.hint(self.now, source, &early, &mut reply);
                 assert!(reply.written() <= payload.len());

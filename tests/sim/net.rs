@@ -374,7 +374,9 @@ impl Internet {
                 let mut buffer = [0; 1200];
                 let mut reply = Writer::new(&mut buffer);
                 match gate.judge(now, from, payload, &mut reply) {
-                    Verdict::Admit(request) => shard.handle_request(now, from, &request, Newcomers::Welcome),
+                    Verdict::Admit(request) => {
+                        shard.handle_request(now, from, &request, || Newcomers::Welcome)
+                    }
                     Verdict::Challenge(early) => {
                         shard.hint(now, from, &early, &mut reply);
                         assert!(

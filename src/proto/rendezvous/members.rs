@@ -6,6 +6,7 @@ use ahash::RandomState;
 use hashbrown::HashTable;
 
 use super::blobs::Blobs;
+use super::chunks::Chunks;
 use super::session::{Session, SessionKey};
 use super::wheel::Wheel;
 use crate::proto::wire::{Attributes, Entry, LeaveReason, UpdateBuilder, codec::Writer};
@@ -131,6 +132,16 @@ impl Member {
         self.is_elsewhere().then(|| u64::from(self.last_seen) << 32 | u64::from(self.pushed))
     }
 
+    /// For how many milliseconds the store has lacked this member, which is registered elsewhere, given whether it has it now.
+    pub fn missed_for(&mut self, now: u32, is_stored: bool) -> u32 {
+        // There is nothing else to count of a member that is pushed to by others.
+        let was_missed = std::mem::replace(&mut self.unanswered, u8::from(!is_stored)) > 0;
+        if !was_missed {
+            self.acknowledged = now;
+        }
+        now.wrapping_sub(self.acknowledged)
+    }
+
     /// Over which transport it is registered.
     pub fn transport(&self) -> Transport {
         if self.has(STREAM) { Transport::Tcp } else { Transport::Udp }
@@ -156,9 +167,9 @@ impl Member {
 pub struct Members {
     by_key: HashTable<u32>,
     hasher: RandomState,
-    sessions: Vec<Session>,
+    sessions: Chunks<Session>,
     free_sessions: Vec<u32>,
-    members: Vec<Member>,
+    members: Chunks<Member>,
     first_free: u32,
     count: usize,
     blobs: Blobs,
@@ -176,9 +187,9 @@ impl Members {
         Self {
             by_key: HashTable::new(),
             hasher,
-            sessions: Vec::new(),
+            sessions: Chunks::default(),
             free_sessions: Vec::new(),
-            members: Vec::new(),
+            members: Chunks::default(),
             first_free: NO_PLACE,
             count: 0,
             blobs: Blobs::default(),
@@ -243,7 +254,7 @@ impl Members {
 
     /// All members with their names.
     pub fn iter(&self) -> impl Iterator<Item = (MemberIndex, &Member)> {
-        (0..).zip(&self.members).filter(|(_, member)| member.has(OCCUPIED))
+        (0..).zip(self.members.iter()).filter(|(_, member)| member.has(OCCUPIED))
     }
 
     /// The members of a session with their names, in the order in which they joined or changed.
@@ -465,8 +476,8 @@ impl Members {
         if self.count > 0 || self.members.len() < WORTH_SHRINKING {
             return;
         }
-        (self.members, self.first_free) = (Vec::new(), NO_PLACE);
-        (self.sessions, self.free_sessions) = (Vec::new(), Vec::new());
+        (self.members, self.first_free) = (Chunks::default(), NO_PLACE);
+        (self.sessions, self.free_sessions) = (Chunks::default(), Vec::new());
         self.by_key = HashTable::new();
     }
 

@@ -1,6 +1,7 @@
 //! Rendezvous: clients register under a session's lookup key and are told who else is there.
 
 mod blobs;
+mod chunks;
 pub mod client;
 mod counters;
 mod early;

@@ -23,22 +23,29 @@ impl Shard {
         source: Route,
         key: SessionKey,
         len: usize,
-        newcomers: Newcomers,
+        newcomers: impl FnOnce() -> Newcomers,
     ) {
         let session = self.members.find_session(key);
         let known = session.and_then(|session| self.member_at(session, &source));
         let at = match known {
             Some(at) => at,
             // The plain dialect has no word for "full"; silence is what its clients retry on.
-            None if self.why_full(session, true, 0).is_some() || newcomers == Newcomers::Refused => {
+            None if self.why_full(session, true, 0).is_some() => {
                 self.counters.refused += 1;
                 return;
             }
-            None if newcomers == Newcomers::Ignored => {
-                self.counters.shed += 1;
-                return;
-            }
             None => {
+                match newcomers() {
+                    Newcomers::Welcome => {}
+                    Newcomers::Refused => {
+                        self.counters.refused += 1;
+                        return;
+                    }
+                    Newcomers::Ignored => {
+                        self.counters.shed += 1;
+                        return;
+                    }
+                }
                 self.counters.plain_joined += 1;
                 let peer = self.plain_peer_id(source.remote);
                 let registration =

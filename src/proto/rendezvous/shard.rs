@@ -258,13 +258,13 @@ impl Shard {
         self.grace = self.millis(now + self.config.heartbeat);
     }
 
-    /// Does what a request that passed the gate asks for. Who is not a member yet is treated as `newcomers` says.
+    /// Does what a request that passed the gate asks for. Who is not a member yet is treated as `newcomers` says, which is asked only then.
     pub fn handle_request(
         &mut self,
         now: Instant,
         source: impl Into<Route>,
         request: &Request<'_>,
-        newcomers: Newcomers,
+        newcomers: impl FnOnce() -> Newcomers,
     ) {
         let source = source.into();
         let now = self.millis(now);
@@ -320,10 +320,18 @@ impl Shard {
         self.outbox.write(source, |writer| Refused::write(writer, register.token, register.sequence, reason));
     }
 
-    fn register(&mut self, now: u64, source: Route, register: &Register<'_>, newcomers: Newcomers) {
+    fn register(
+        &mut self,
+        now: u64,
+        source: Route,
+        register: &Register<'_>,
+        newcomers: impl FnOnce() -> Newcomers,
+    ) {
         let key = SessionKey::from(&register.lookup);
-        self.evict_older_lives(now, key, &source, register);
-        let session = self.members.find_session(key);
+        let mut session = self.members.find_session(key);
+        if session.is_some_and(|session| self.evict_older_life(now, session, &source, register)) {
+            session = self.members.find_session(key);
+        }
         let known = session.and_then(|session| self.member_by_peer(session, register.peer));
         // Who has proven the member's own endpoint may renew it under a new token; from elsewhere the token must fit.
         let taken = |member: &Member| {
@@ -348,7 +356,7 @@ impl Shard {
                 if let Some(reason) = self.why_full(session, false, attributes.len()) {
                     return self.refuse(source, register, reason);
                 }
-                match newcomers {
+                match newcomers() {
                     Newcomers::Welcome => {}
                     Newcomers::Refused => {
                         return self.refuse(source, register, RefusedReason::ServerFull);
@@ -396,16 +404,17 @@ impl Shard {
         self.members.of_session(session).find(|(_, member)| is_there(member)).map(|(at, _)| at)
     }
 
-    /// Another member at this endpoint, which has just been proven, is an older life of this client's socket.
-    fn evict_older_lives(&mut self, now: u64, key: SessionKey, source: &Route, register: &Register<'_>) {
-        let older = self.members.find_session(key).and_then(|session| {
-            let at = self.member_at(session, source)?;
-            self.members.get(at).filter(|member| member.peer != register.peer).map(|_| at)
-        });
+    /// Another member at this endpoint, which has just been proven, is an older life of this client's socket. Whether there was one.
+    fn evict_older_life(&mut self, now: u64, session: u32, source: &Route, register: &Register<'_>) -> bool {
+        let is_older = |(_, member): &(MemberIndex, &Member)| {
+            member.peer != register.peer && self.members.is_at(member, source)
+        };
+        let older = self.members.of_session(session).find(is_older).map(|(at, _)| at);
         if let Some(at) = older {
             self.counters.left += 1;
             self.remove(now, at, LeaveReason::Goodbye);
         }
+        older.is_some()
     }
 
     pub(super) fn join(&mut self, now: u64, key: SessionKey, registration: &Registration<'_>) -> MemberIndex {

@@ -13,6 +13,9 @@ use crate::proto::wire::codec::{Malformed, Reader, Writer, endpoint_len};
 use crate::proto::wire::{Attributes, LeaveReason};
 use crate::proto::{PeerId, Route, Transport};
 
+/// A member elsewhere that the store has lacked for so long, in milliseconds, is gone. Until then its server may not have stored it, or may
+/// not have come back to a store that was away.
+const MISSED_AT_MOST: u32 = 10_000;
 /// First byte of a record; others are of versions that are not known here.
 const VERSION: u8 = 1;
 const JOINED: u8 = 1;
@@ -116,15 +119,20 @@ impl Change {
     }
 }
 
-/// A change of one of our own members, for the store and for other servers.
+/// What a shard has for the store and for other servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Share {
-    /// What changed.
-    pub change: Change,
-    /// Servers that have members in the session, as far as is known here.
-    pub servers: Vec<u64>,
-    /// The session has had no members of ours before: what others there are is to be asked for.
-    pub first: bool,
+pub enum Share {
+    /// One of our own members has changed.
+    Changed {
+        /// What changed.
+        change: Change,
+        /// Servers that have members in the session, as far as is known here.
+        servers: Vec<u64>,
+        /// The session has had no members of ours before: what others there are is to be asked for.
+        first: bool,
+    },
+    /// A member of ours has moved elsewhere: a little later nothing in the store may say that it is here.
+    Moved(SessionKey),
 }
 
 /// What is to be done after a session was compared with what the store has.
@@ -132,11 +140,14 @@ pub struct Share {
 pub struct Reconciled {
     /// Members of ours that the store lacks.
     pub missing: Vec<(PeerId, Record)>,
+    /// Records in the store that say of somebody that he is here, who is not.
+    pub orphans: Vec<PeerId>,
     /// All members of ours, if there are servers that may not know them.
     pub ours: Vec<Change>,
     /// Servers that have members in the session.
     pub servers: Vec<u64>,
-    /// Something did not fit: what is under way may explain it, so it is to be compared again.
+    /// Something did not fit. What is under way may explain it, or another server has compared at the same time: it is to be compared
+    /// again once the store has what it lacks.
     pub again: bool,
 }
 
@@ -153,7 +164,7 @@ impl Shard {
         let change = Change { key: session.key, peer: member.peer, now: Ok(self.record(member, server)) };
         let first = session.members.as_slice().len() == 1;
         let servers = self.servers_of(member.session);
-        self.shares.push(Share { change, servers, first });
+        self.shares.push(Share::Changed { change, servers, first });
     }
 
     /// Notes for the other servers that a member of ours, which is about to be removed, is gone.
@@ -162,7 +173,7 @@ impl Shard {
         let key = self.members.session(member.session).key;
         let change = Change { key, peer: member.peer, now: Err((reason, server)) };
         let servers = self.servers_of(member.session);
-        self.shares.push(Share { change, servers, first: false });
+        self.shares.push(Share::Changed { change, servers, first: false });
     }
 
     fn record(&self, member: &Member, server: u64) -> Record {
@@ -199,7 +210,7 @@ impl Shard {
         let Some(session) = self.members.find_session(change.key) else { return };
         let known = self.member_by_peer(session, change.peer);
         match &change.now {
-            Ok(record) => self.take_record(now, session, change.peer, record),
+            Ok(record) => self.take_record(now, session, change.peer, record, true),
             Err((reason, server)) => {
                 let is_theirs = |at: &MemberIndex| {
                     self.members.get(*at).and_then(Member::server).is_some_and(|known| known == *server)
@@ -211,7 +222,8 @@ impl Shard {
         }
     }
 
-    fn take_record(&mut self, now: u64, session: u32, peer: PeerId, record: &Record) {
+    /// Lists a member elsewhere. A member of ours is given up for it only where it `may_move`: in the store its last place may stand.
+    fn take_record(&mut self, now: u64, session: u32, peer: PeerId, record: &Record, may_move: bool) {
         if Some(record.server) == self.config.server {
             return;
         }
@@ -233,9 +245,10 @@ impl Shard {
         if !member.is_elsewhere() {
             // It has moved there, if it is the same client; else the one whom we know stays.
             let token = member.is_native().then(|| u64::from_be_bytes(member.token));
-            if token.is_none() || token != record.token {
+            if !may_move || token.is_none() || token != record.token {
                 return;
             }
+            self.shares.push(Share::Moved(self.members.session(session).key));
             self.counters.left += 1;
             self.note_departure(at);
             self.elsewhere += 1;
@@ -249,24 +262,57 @@ impl Shard {
         self.end_if_deserted(session);
     }
 
-    /// Compares a session with what the store has; `None` if there is no such session any more. Servers in `dead` are not believed.
+    /// Compares a session with what the store has. Dead servers are not believed.
     pub fn reconcile(
         &mut self,
         now: Instant,
         key: SessionKey,
         stored: &[(PeerId, Record)],
         is_dead: impl Fn(u64) -> bool,
-    ) -> Option<Reconciled> {
-        let (now, server) = (self.millis(now), self.config.server?);
-        let session = self.members.find_session(key)?;
+    ) -> Reconciled {
         let mut result = Reconciled::default();
-        for (peer, record) in stored.iter().filter(|(_, record)| !is_dead(record.server)) {
-            let known = self.member_by_peer(session, *peer);
-            result.again |= record.server != server && known.is_none();
-            self.take_record(now, session, *peer, record);
+        let (now, Some(server)) = (self.millis(now), self.config.server) else { return result };
+        if let Some(session) = self.members.find_session(key) {
+            self.take_records(now, session, stored, is_dead, &mut result);
         }
         // The session may have ended with that.
-        let session = self.members.find_session(key)?;
+        let session = self.members.find_session(key);
+        let is_ours = |peer| {
+            let at = session.and_then(|session| self.member_by_peer(session, peer));
+            at.and_then(|at| self.members.get(at)).is_some_and(|member| !member.is_elsewhere())
+        };
+        let claimed = stored.iter().filter(|(_, record)| record.server == server);
+        result.orphans = claimed.map(|(peer, _)| *peer).filter(|peer| !is_ours(*peer)).collect();
+        if let Some(session) = session {
+            self.compare_members(now, session, server, stored, &mut result);
+        }
+        result
+    }
+
+    fn take_records(
+        &mut self,
+        now: u64,
+        session: u32,
+        stored: &[(PeerId, Record)],
+        is_dead: impl Fn(u64) -> bool,
+        result: &mut Reconciled,
+    ) {
+        for (peer, record) in stored.iter().filter(|(_, record)| !is_dead(record.server)) {
+            let known = self.member_by_peer(session, *peer);
+            result.again |= Some(record.server) != self.config.server && known.is_none();
+            self.take_record(now, session, *peer, record, false);
+        }
+    }
+
+    fn compare_members(
+        &mut self,
+        now: u64,
+        session: u32,
+        server: u64,
+        stored: &[(PeerId, Record)],
+        result: &mut Reconciled,
+    ) {
+        let key = self.members.session(session).key;
         let members: Vec<MemberIndex> = self.members.of_session(session).map(|(at, _)| at).collect();
         for at in members {
             let Some(member) = self.members.get(at) else { continue };
@@ -281,23 +327,20 @@ impl Shard {
                     result.ours.push(Change { key, peer, now: Ok(ours) });
                 }
                 Some(theirs) => {
-                    // Who was told of before it was stored is given a second chance.
                     let is_stored = in_store.is_some_and(|record| record.server == theirs);
                     let Some(member) = self.members.get_mut(at) else { continue };
-                    match (is_stored, member.unanswered) {
-                        (true, _) => member.unanswered = 0,
-                        (false, 0) => {
-                            member.unanswered = 1;
-                            result.again = true;
-                        }
-                        (false, _) => self.remove(now, at, LeaveReason::Expired),
+                    let missed_for = member.missed_for(now as u32, is_stored);
+                    if missed_for > MISSED_AT_MOST {
+                        self.remove(now, at, LeaveReason::Expired);
                     }
+                    result.again |= !is_stored;
                 }
             }
         }
-        let session = self.members.find_session(key)?;
-        result.servers = self.servers_of(session);
-        Some(result)
+        result.again |= !result.missing.is_empty();
+        if let Some(session) = self.members.find_session(key) {
+            result.servers = self.servers_of(session);
+        }
     }
 
     /// A server is gone, and so are its members, unless they have come to another one.

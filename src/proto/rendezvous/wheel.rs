@@ -3,6 +3,8 @@
 //! Time is a count of milliseconds. Each level has 64 slots, which each cover as much time as all of the level below. An entry lies
 //! on the level where its time and the present differ first, and moves down as that slot begins (Varghese and Lauck 1987).
 
+use super::chunks::Chunks;
+
 /// No entry.
 const NONE: u32 = u32::MAX;
 /// Marks what stands before the first entry of a slot: the slot's number.
@@ -33,12 +35,17 @@ pub struct Wheel {
     slots: Box<[u32; SLOTS * LEVELS]>,
     /// Which slots have entries, a bit each.
     occupied: [u64; LEVELS],
-    links: Vec<Link>,
+    links: Chunks<Link>,
 }
 
 impl Default for Wheel {
     fn default() -> Self {
-        Self { now: 0, slots: Box::new([NONE; SLOTS * LEVELS]), occupied: [0; LEVELS], links: Vec::new() }
+        Self {
+            now: 0,
+            slots: Box::new([NONE; SLOTS * LEVELS]),
+            occupied: [0; LEVELS],
+            links: Chunks::default(),
+        }
     }
 }
 
@@ -49,8 +56,8 @@ impl Wheel {
     /// Arms the timer of an entry, anew if it was armed. What is due already fires next.
     pub fn arm(&mut self, entry: u32, due: u64) {
         let at = entry as usize;
-        if at >= self.links.len() {
-            self.links.resize(at + 1, IDLE);
+        while at >= self.links.len() {
+            self.links.push(IDLE);
         }
         self.disarm(entry);
         let due = due.clamp(self.now, self.now + HORIZON);
@@ -81,7 +88,7 @@ impl Wheel {
     /// Gives back the memory of entries, none of which is armed.
     pub fn shrink(&mut self) {
         if self.occupied == [0; LEVELS] && self.links.len() > 1024 {
-            self.links = Vec::new();
+            self.links = Chunks::default();
         }
     }
 

@@ -25,8 +25,10 @@ const TICK: Duration = Duration::from_millis(20);
 const RETRY: Duration = Duration::from_millis(500);
 /// How often a server says that it lives, and looks who else does.
 const LIFE_PERIOD: Duration = Duration::from_secs(3);
-/// For so long a server is believed to live, in seconds: as long as a silent client is.
-const LIFE_SECONDS: u64 = 15;
+/// For so long the store believes a server to live, in seconds.
+const LIFE_SECONDS: u64 = 9;
+/// And for so long we do when the store does not: it may have forgotten. Together that is about as long as a silent client has.
+const DOUBT: Duration = Duration::from_secs(6);
 /// A session that nobody renews is forgotten after so long, in seconds; servers that live renew theirs at each sweep.
 const SESSION_SECONDS: u64 = 180;
 /// Changes that are told at once.
@@ -124,7 +126,11 @@ impl<'a> Reader<'a> {
 }
 
 /// A server that others say they know members of.
+#[derive(Clone, Copy, Default)]
 struct Other {
+    /// Since when the store does not know it.
+    missing_since: Option<Instant>,
+    /// Its members are forgotten.
     dead: bool,
 }
 
@@ -230,16 +236,20 @@ impl<'a> Writer<'a> {
         }
         let lives: Vec<bool> = pipeline.query(connection)?;
         for (server, lives) in servers.iter().zip(lives) {
-            let was_dead =
-                self.others.insert(*server, Other { dead: !lives }).is_some_and(|other| other.dead);
-            if lives && was_dead {
+            let now = Instant::now();
+            let other = self.others.entry(*server).or_default();
+            let was_dead = other.dead;
+            other.missing_since = if lives { None } else { other.missing_since.or(Some(now)) };
+            other.dead =
+                other.missing_since.is_some_and(|since| now.saturating_duration_since(since) >= DOUBT);
+            if !other.dead && was_dead {
                 // It was only away, and we have forgotten its members.
-                self.sweep.all(Instant::now());
-            } else if !lives && !was_dead {
+                self.sweep.all(now);
+            } else if other.dead && !was_dead {
                 log::warn!("a server that shared sessions with us is gone, and so are its members");
                 for shard in &self.registry.shards {
                     let mut shard = shard.lock();
-                    shard.forget_server(Instant::now(), *server);
+                    shard.forget_server(now, *server);
                     drain(self.registry, &mut shard, &mut self.outgoing);
                 }
                 send(self.registry, self.socket, &mut self.outgoing);
@@ -261,27 +271,49 @@ impl<'a> Writer<'a> {
         let mut pipeline = redis::pipe();
         let mut opened = Vec::new();
         for share in shares {
-            let Change { key, peer, now } = &share.change;
-            match now {
-                Ok(record) => put(&mut pipeline, *key, *peer, record),
-                Err(_) => drop(pipeline.hdel(session_name(*key), &peer.0).ignore()),
+            let (change, servers, first) = match share {
+                Share::Changed { change, servers, first } => (change, servers, *first),
+                Share::Moved(key) => {
+                    self.sweep.again(Instant::now(), *key);
+                    continue;
+                }
+            };
+            match &change.now {
+                Ok(record) => put(&mut pipeline, change.key, change.peer, record),
+                Err(_) => drop(pipeline.hdel(session_name(change.key), &change.peer.0).ignore()),
             }
-            publish(&mut pipeline, &share.servers, &share.change);
-            if share.first {
-                opened.push(*key);
+            publish(&mut pipeline, servers, change);
+            if first {
+                opened.push(change.key);
             }
         }
-        pipeline.exec(connection)?;
+        if !pipeline.is_empty() {
+            pipeline.exec(connection)?;
+        }
         self.store.totals.told.fetch_add(shares.len() as u64, Ordering::Relaxed);
         self.compare(connection, &opened, false)
     }
 
-    /// Compares sessions with what the store has of them, and keeps the store from forgetting them where `renew` says so.
+    /// Compares sessions with what the store has of them, and keeps the store from forgetting them where `renew` says so. Those that it
+    /// lacks something of are compared once more after it was told: another server may just do the same.
     fn compare(
         &mut self,
         connection: &mut Connection,
         keys: &[SessionKey],
         renew: bool,
+    ) -> redis::RedisResult<()> {
+        let mut lacking = Vec::new();
+        self.compare_once(connection, keys, renew, &mut lacking)?;
+        let again = std::mem::take(&mut lacking);
+        self.compare_once(connection, &again, false, &mut lacking)
+    }
+
+    fn compare_once(
+        &mut self,
+        connection: &mut Connection,
+        keys: &[SessionKey],
+        renew: bool,
+        lacking: &mut Vec<SessionKey>,
     ) -> redis::RedisResult<()> {
         if keys.is_empty() {
             return Ok(());
@@ -296,13 +328,21 @@ impl<'a> Writer<'a> {
         let answers: Vec<HashMap<Vec<u8>, Vec<u8>>> = pipeline.query(connection)?;
         let mut pipeline = redis::pipe();
         for (key, answer) in keys.iter().zip(answers) {
-            self.compare_one(*key, &answer, &mut pipeline);
+            if self.compare_one(*key, &answer, &mut pipeline) {
+                lacking.push(*key);
+            }
         }
         send(self.registry, self.socket, &mut self.outgoing);
         if pipeline.is_empty() { Ok(()) } else { pipeline.exec(connection) }
     }
 
-    fn compare_one(&mut self, key: SessionKey, answer: &HashMap<Vec<u8>, Vec<u8>>, pipeline: &mut Pipeline) {
+    /// Whether the store lacked something.
+    fn compare_one(
+        &mut self,
+        key: SessionKey,
+        answer: &HashMap<Vec<u8>, Vec<u8>>,
+        pipeline: &mut Pipeline,
+    ) -> bool {
         let mut stored = Vec::new();
         for (peer, record) in answer {
             match (<[u8; 16]>::try_from(&peer[..]), Record::parse(record)) {
@@ -310,13 +350,9 @@ impl<'a> Writer<'a> {
                 _ => drop(self.store.totals.malformed.fetch_add(1, Ordering::Relaxed)),
             }
         }
-        for (peer, record) in &stored {
-            let known = self.others.len();
-            if record.server == self.store.server {
-                continue;
-            }
-            if !self.others.contains_key(&record.server) && known < MAX_SERVERS {
-                self.others.insert(record.server, Other { dead: false });
+        for (peer, record) in stored.iter().filter(|(_, record)| record.server != self.store.server) {
+            if self.others.len() < MAX_SERVERS {
+                self.others.entry(record.server).or_default();
             }
             if self.is_dead(record.server) {
                 pipeline.hdel(session_name(key), &peer.0).ignore();
@@ -326,17 +362,19 @@ impl<'a> Writer<'a> {
         let reconciled = shard.reconcile(Instant::now(), key, &stored, |server| self.is_dead(server));
         drain(self.registry, &mut shard, &mut self.outgoing);
         drop(shard);
-        let Some(Reconciled { missing, ours, servers, again }) = reconciled else { return };
+        let Reconciled { missing, orphans, ours, servers, again } = reconciled;
+        for peer in &orphans {
+            pipeline.hdel(session_name(key), &peer.0).ignore();
+        }
         for (peer, record) in &missing {
             put(pipeline, key, *peer, record);
         }
-        // Whoever was not there yet when we came knows us from this.
-        if again || !missing.is_empty() {
-            ours.iter().for_each(|change| publish(pipeline, &servers, change));
-        }
         if again {
+            // Whoever was not there yet when we came knows us from this.
+            ours.iter().for_each(|change| publish(pipeline, &servers, change));
             self.sweep.again(Instant::now(), key);
         }
+        !missing.is_empty()
     }
 
     fn is_dead(&self, server: u64) -> bool {
