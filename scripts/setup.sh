@@ -24,6 +24,8 @@ need tmux tmux
 need chromium chromium
 need chromedriver chromium-driver
 need shellcheck shellcheck
+# Redis itself, which its own package would run as a service, is what checks its files, by another name.
+need redis-check-rdb redis-tools
 # C#'s compiler and runtime; the runtime's package brings the few assemblies that are needed.
 need mcs mono-mcs
 need mono mono-runtime

@@ -177,6 +177,7 @@ if [ "$(id -u)" -eq 0 ]; then
     part "NAT lab: C, Go, C# and the server on real NATs" count_unittest 540 \
         env HP_BIN="$log/bin" HP_TOOLS="$log/tools" HP_EXCUSED="$excused" LD_LIBRARY_PATH="$log/bin" \
         python3 tests/lab/run.py
+    part "faults around the server" count_unittest 180 env HP_BIN="$log/bin" python3 -m unittest discover -s tests/faults
     part "make demo" count_ok 120 sh -c 'scripts/demo.sh && echo "ok - demo"'
 else
     skip "the NAT lab needs root"

@@ -8,11 +8,11 @@ use super::Registry;
 use super::alternates::Alternates;
 use super::handle::{Desk, drain};
 use super::outgoing::Outgoing;
-use crate::net::batch::{ReceiveBatch, ServerSocket};
+use crate::net::batch::{BATCH, ReceiveBatch, ServerSocket};
 
 /// How often a worker looks after its shards' timers, and at what the kernel has dropped, under load.
 const TIMER_PERIOD: Duration = Duration::from_millis(5);
-/// For so long after the kernel has dropped something newcomers are turned away.
+/// For so long after the kernel has dropped something that a busy worker did not take in time newcomers are turned away.
 const OVERLOAD: Duration = Duration::from_millis(250);
 /// Who did not run for so long, where it should have in any case, was stopped: by a debugger, or by a host without time for us.
 const STALL: Duration = Duration::from_secs(1);
@@ -20,6 +20,8 @@ const STALL: Duration = Duration::from_secs(1);
 /// Whether a worker keeps up with what comes.
 struct Load {
     dropped: u32,
+    /// As much has come at once as can be taken at once, since the last look: it is the worker that is slow, not the buffer small.
+    busy: bool,
     overloaded_until: Option<Instant>,
 }
 
@@ -30,8 +32,8 @@ impl Load {
         let dropped = socket.dropped();
         let lost = dropped.wrapping_sub(self.dropped);
         self.dropped = dropped;
-        if lost > 0 {
-            totals.kernel_dropped.fetch_add(lost.into(), Ordering::Relaxed);
+        totals.kernel_dropped.fetch_add(lost.into(), Ordering::Relaxed);
+        if lost > 0 && std::mem::take(&mut self.busy) {
             if self.overloaded_until.replace(now + OVERLOAD).is_none() {
                 totals.overloaded.fetch_add(1, Ordering::Relaxed);
             }
@@ -39,6 +41,7 @@ impl Load {
             self.overloaded_until = None;
             totals.overloaded.fetch_sub(1, Ordering::Relaxed);
         }
+        self.busy = false;
     }
 }
 
@@ -53,7 +56,7 @@ pub(super) fn run(
     let totals = &registry.totals;
     let mut incoming = ReceiveBatch::new();
     let mut outgoing = Outgoing::default();
-    let mut load = Load { dropped: socket.dropped(), overloaded_until: None };
+    let mut load = Load { dropped: socket.dropped(), busy: false, overloaded_until: None };
     let mut last = Instant::now();
     let mut timers_due = last;
     while !registry.stop.load(Ordering::Acquire) {
@@ -88,6 +91,7 @@ pub(super) fn run(
             }
         }
         let unread = incoming.unread() as u64;
+        load.busy |= incoming.len() == BATCH;
         totals.received.fetch_add(incoming.len() as u64 + unread, Ordering::Relaxed);
         totals.dropped.fetch_add(dropped + unread, Ordering::Relaxed);
         totals.rate_limited.fetch_add(rate_limited, Ordering::Relaxed);
