@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Measures, as ratios against references in the same run: how long connecting takes, beside the existing Go client, how much
 # the relay forwards, beside a bare forwarder, how much a room carries, beside raw UDP sockets, a TCP connection made by attempts
-# at addresses, beside a usual one, and how much the server serves, beside a bare one and the Go server.
+# at addresses, beside a usual one, how much the server serves, beside a bare one and the Go server, and what it costs to meet across
+# two servers that share a store.
 #
-#   scripts/bench.sh                 all five, the last in short
+#   scripts/bench.sh                 all six, the server in short
 #   scripts/bench.sh server [ARG...] the server only, with a million clients; --help lists what benches/server.py takes
+#   scripts/bench.sh store [ARG...]  two servers and a store; --help lists what benches/store.py takes
 #   scripts/bench.sh soak [ARG...]   the server for 20 minutes; --help lists what benches/soak.py takes
 #   scripts/bench.sh relay [ARG...]  the relay only; --help lists what benches/relay.py takes
 #   scripts/bench.sh room [ARG...]   rooms only; --help lists what benches/room.rs takes
@@ -22,9 +24,9 @@ fi
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-parts='connect relay room conn server'
+parts='connect relay room conn server store'
 case ${1:-} in
-    relay | room | conn | server | soak)
+    relay | room | conn | server | store | soak)
         parts=$1
         shift
         ;;
@@ -38,7 +40,7 @@ measures() {
     return 1
 }
 
-if measures connect relay server soak && [ -z "${HP_BIN:-}" ]; then
+if measures connect relay server store soak && [ -z "${HP_BIN:-}" ]; then
     # A copy, so that a build meanwhile changes nothing in what is measured.
     mkdir "$scratch/bin" "$scratch/lib"
     cp -L "$root/build/bin/hp-server" "$scratch/bin/"
@@ -103,6 +105,10 @@ if measures server; then
         set -- --rounds 3 --ms 200 --many 100000
     fi
     alone python3 "$root/benches/server.py" "$@"
+fi
+if measures store; then
+    [ "$parts" = store ] || echo
+    alone python3 "$root/benches/store.py" "$@"
 fi
 if measures soak; then
     alone python3 "$root/benches/soak.py" "$@"

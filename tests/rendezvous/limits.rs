@@ -53,6 +53,20 @@ fn plain_clients_are_never_sent_more_than_a_multiple_of_what_came_from_them() {
 }
 
 #[test]
+fn without_a_limit_a_full_session_amplifies_a_forged_request_as_documented() {
+    let mut world = world_with(ShardLimits { plain_amplification: None, ..ShardLimits::default() });
+    for other in 0..257 {
+        world.ask_server(endpoint(other), b"x");
+    }
+    world.take_answers();
+    world.stray.clear();
+    world.ask_server(endpoint(0), b"x");
+    world.take_answers();
+    let factor = bytes_to(&world, endpoint(0)) as f64 / 29.0;
+    assert!((155.0..165.0).contains(&factor), "docs/operations.md says 160: {factor}");
+}
+
+#[test]
 fn a_single_forged_request_draws_no_more_than_its_multiple_until_it_expires() {
     let mut world = world_with(ShardLimits { plain_amplification: Some(1), ..ShardLimits::default() });
     world.ask_server(endpoint(1), b"x");
