@@ -36,7 +36,7 @@
  *
  * <what> is `poll` (plain), `renewal` (a Register with a cookie, not acknowledged until the end), `registration` (the same,
  * acknowledged as clients do) or `presence`. Updates are always acknowledged; a client that does not is sent them again and again,
- * and that would be measured instead. Native clients that were not heard for 10 s say that they are there, plain ones for 20 s,
+ * and that would be measured instead. Native clients that were not heard for 8 s say that they are there, plain ones for 20 s,
  * whatever is going on. It ends with its input. Linux only.
  */
 #define _GNU_SOURCE
@@ -219,7 +219,7 @@ static int receive(void)
 static int turn_hand(int room)
 {
     const long long round_ns = (native ? 2 : 5) * SECOND;
-    const uint32_t silent_ms = native ? 10000 : 20000, again_ms = 1000;
+    const uint32_t silent_ms = native ? 8000 : 20000, again_ms = 1000;
     const uint32_t known = task.what == POPULATE ? next_new : client_count;
     if (bare || known == 0 || task.what == CHECK || task.what == FLOOD)
         return 0;
