@@ -86,7 +86,7 @@ impl Shard {
     pub(super) fn send_blocks(&mut self, now: u64, at: MemberIndex, from: u32, registered: Option<u32>) {
         let handle = self.handle_of(at);
         let times = [self.config.heartbeat, self.config.expiry];
-        let Some(member) = self.members.get_mut(at) else { return };
+        let Some(member) = self.members.get_mut(at).filter(|member| member.is_pushed_to()) else { return };
         let (session, token) = (member.session, u64::from_be_bytes(member.token));
         member.acknowledged = from;
         member.set_news(false);
