@@ -6,8 +6,9 @@ use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use holepunch::proto::wire::MappingProbe;
 use holepunch::proto::wire::stream::push_frame;
+use holepunch::proto::wire::{Attributes, Register};
+use holepunch::proto::{LookupKey, PeerId};
 use libc::{SIGHUP, SIGINT, SIGTERM};
 
 use super::{Directory, PATIENCE, Program, command};
@@ -15,16 +16,36 @@ use super::{Directory, PATIENCE, Program, command};
 /// Long enough to see that nothing happens.
 const A_WHILE: Duration = Duration::from_millis(300);
 
-/// A server with somebody in the middle of something, whom it knows of.
-fn busy(directory: &Directory, drain: &str) -> (Program, TcpStream) {
+/// A client that has been told something and has not said that it knows.
+struct Busy(TcpStream);
+
+impl Busy {
+    fn register(&mut self, attributes: Attributes<'_>) {
+        let register = Register {
+            token: 7,
+            sequence: 1,
+            lookup: LookupKey([1; 32]),
+            peer: PeerId([2; 16]),
+            cookie: [0; 16],
+            instance: 0,
+            revision: 0,
+            attributes,
+        };
+        let mut frame = Vec::new();
+        push_frame(&mut frame, &register.encode());
+        self.0.write_all(&frame).unwrap();
+        self.0.read_exact(&mut [0]).unwrap();
+    }
+}
+
+/// A server with somebody in the middle of something.
+fn busy(directory: &Directory, drain: &str) -> (Program, Busy) {
     let (program, address) = Program::start(directory, &["--tcp", "--drain", drain]);
-    let mut stream = TcpStream::connect(address).unwrap();
-    let mut question = Vec::new();
-    push_frame(&mut question, &MappingProbe { token: 7, sequence: 1 }.encode());
-    stream.write_all(&question).unwrap();
+    let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.read_exact(&mut [0]).unwrap();
-    (program, stream)
+    let mut busy = Busy(stream);
+    busy.register(Attributes::NONE);
+    (program, busy)
 }
 
 /// A service manager's end.
@@ -63,12 +84,12 @@ impl Manager {
 #[test]
 fn sigterm_waits_until_nobody_is_busy() {
     let directory = Directory::new("drain");
-    let (mut program, stream) = busy(&directory, "1min");
+    let (mut program, mut client) = busy(&directory, "1min");
     program.signal(SIGTERM);
     program.line_with("no further clients are taken");
     std::thread::sleep(A_WHILE);
     assert!(!program.has_ended());
-    drop(stream);
+    client.register(Attributes::GOODBYE);
     assert!(program.wait().success());
     // Nobody is: at once.
     let (program, _) = Program::start(&directory, &["--drain", "1min"]);
@@ -78,7 +99,7 @@ fn sigterm_waits_until_nobody_is_busy() {
 
 #[test]
 fn sigterm_waits_no_longer_than_it_was_told() {
-    let (program, _stream) = busy(&Directory::new("deadline"), "500ms");
+    let (program, _client) = busy(&Directory::new("deadline"), "500ms");
     let start = Instant::now();
     program.signal(SIGTERM);
     assert!(program.wait().success());
@@ -90,7 +111,7 @@ fn sigterm_waits_no_longer_than_it_was_told() {
 fn another_signal_or_sigint_ends_at_once() {
     let directory = Directory::new("at-once");
     for (first, last) in [(Some(SIGTERM), SIGTERM), (Some(SIGTERM), SIGINT), (None, SIGINT)] {
-        let (program, _stream) = busy(&directory, "1h");
+        let (program, _client) = busy(&directory, "1h");
         if let Some(signal) = first {
             program.signal(signal);
             program.line_with("no further clients are taken");
