@@ -12,6 +12,8 @@ import re
 import shutil
 import socket
 import subprocess
+import tempfile
+import time
 import unittest
 from pathlib import Path
 
@@ -27,22 +29,27 @@ class Server:
 
     def __init__(self, page: str = "127.0.0.1:0") -> None:
         command = [_BIN / "hp-server", "127.0.0.1:0", "--alternate-ports", "0", "--http", page, "--log", "info"]
-        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        self.address, self.page = self._find(r"listening on (\S+)"), self._find(r"status page at http://([^/]+)/")
+        self._said = tempfile.TemporaryFile("a+")
+        self._process = subprocess.Popen(command, stderr=self._said)
+        self.page, self.address = self._find(r"status page at http://([^/]+)/"), self._find(r"listening on (\S+)")
 
     def _find(self, pattern: str) -> str:
-        assert self._process.stderr is not None
-        said = []
-        for line in self._process.stderr:
-            if found := re.search(pattern, line):
+        """What it says by that pattern."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            self._said.seek(0)
+            said = self._said.read()
+            if found := re.search(pattern, said):
                 return found[1]
-            said.append(line)
+            time.sleep(0.05)
+        self._process.kill()
         raise AssertionError(f"the server does not start: {said}")
 
     def stop(self) -> None:
         """Ends it, if it has not ended."""
         self._process.terminate()
-        self._process.communicate(timeout=PATIENCE)
+        self._process.wait(timeout=PATIENCE)
+        self._said.close()
 
 
 class Clients:
