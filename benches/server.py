@@ -215,11 +215,11 @@ class Bench:
             fate = Fate(dialect, registered, took / 1e9, each)
             print(f"{registered:,} of {self.many:,} {dialect} clients, two to a session, registered in {fate.seconds:.1f} s:"
                   f" {each:.0f} resident bytes each", flush=True)
-            # A round of heartbeats, so that nobody has been silent for long when the turns begin.
-            many.clients.ask(f"hold {12_000 if dialect == 'native' else 1000} {_WINDOW}")
             few_server = self.workshop.hp_server(self.address, None, workers, _FEW)
             few = self.populated(few_server, dialect, None, _FEW)
             few.name = f"{_FEW} clients"
+            # A round of heartbeats, so that nobody has been silent for long when the turns begin.
+            many.clients.ask(f"hold {12_000 if dialect == 'native' else 1000} {_WINDOW}")
             for what in whats:
                 pair = [Variant(v.name, v.clients) for v in (few, many)]
                 for _ in range(self.rounds):
