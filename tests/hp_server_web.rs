@@ -29,7 +29,8 @@ impl Program {
             let line = lines.find_map(|line| Some(line.unwrap().split_once(words)?.1.to_owned())).unwrap();
             line.split([' ', '/']).next().unwrap().parse().unwrap()
         };
-        let (address, web) = (after("listening on "), after("status page at http://"));
+        // In this order; "listening" says that all is ready.
+        let (web, address) = (after("status page at http://"), after("listening on "));
         // What it says later must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, address, web }
