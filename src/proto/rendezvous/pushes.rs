@@ -1,7 +1,7 @@
 //! How a shard tells native members what has changed: at once, again until it is acknowledged, and never so much at a time that a
 //! large session floods its members' networks, or the server.
 //!
-//! Each session has its turns, four datagrams a millisecond, of which it may have a burst at once. Who has to wait for a turn is told by
+//! Each large session has its turns, four datagrams a millisecond, of which it may have a burst at once. Who has to wait for a turn is told by
 //! then all that has changed meanwhile.
 
 use super::members::{Member, MemberIndex};
@@ -15,7 +15,10 @@ const MAX_PUSH_RETRY: u32 = 1000;
 const MAX_UNANSWERED: u8 = 4;
 /// Datagrams that one push may take; a longer list goes on when these are acknowledged.
 const MAX_BLOCKS_PER_PUSH: usize = 4;
-/// Datagrams that a session's members may be sent in a millisecond, in the long run.
+/// Sessions of more members are large. A call meets at most 64 others, and whoever has met them all leaves at once: in its session
+/// everybody has to be told of everybody, and not only of what is left by his turn.
+const LARGE_ABOVE: usize = 65;
+/// Datagrams that a large session's members may be sent in a millisecond, in the long run.
 pub const PUSHES_PER_MILLISECOND: u32 = 4;
 /// Datagrams that they may be sent at once.
 pub const PUSH_BURST: u32 = 64;
@@ -73,7 +76,11 @@ impl Shard {
 
     /// Takes a session's next turn, and says how many milliseconds off it is.
     fn next_turn(&mut self, now: u64, session: u32) -> u32 {
-        let pace = &mut self.members.session_mut(session).pace;
+        let session = self.members.session_mut(session);
+        if session.members.as_slice().len() <= LARGE_ABOVE {
+            return 0;
+        }
+        let pace = &mut session.pace;
         let present = (now * u64::from(PUSHES_PER_MILLISECOND)) as u32;
         let ahead = pace.wrapping_sub(present);
         // What lies further ahead is a time long past.

@@ -7,10 +7,8 @@ use std::option;
 use crate::proto::wire::LeaveReason;
 use crate::proto::{LookupKey, PeerId};
 
-/// Who left lately, per session: at most so many, and no more than twice as many as there are members, but for the least. A client that
-/// missed more is sent a snapshot instead, which is as short then.
+/// Who left lately, per session; a client that missed more is sent a snapshot instead.
 const MAX_TOMBSTONES: usize = 64;
-const LEAST_TOMBSTONES: usize = 4;
 /// Members that a session has room for in its own place.
 const FEW: usize = 3;
 
@@ -64,9 +62,8 @@ impl Session {
 
     /// Notes who has left.
     pub fn bury(&mut self, revision: u32, peer: PeerId, reason: LeaveReason) {
-        let most = (2 * self.members.as_slice().len()).clamp(LEAST_TOMBSTONES, MAX_TOMBSTONES);
         let buried = self.buried.get_or_insert_default();
-        while buried.tombstones.len() >= most
+        if buried.tombstones.len() == MAX_TOMBSTONES
             && let Some((oldest, ..)) = buried.tombstones.pop_front()
         {
             buried.floor = oldest;
@@ -212,15 +209,13 @@ mod tests {
 
     #[test]
     fn only_the_latest_leavers_are_remembered() {
-        for (members, most) in [(1, LEAST_TOMBSTONES), (20, 40), (100, MAX_TOMBSTONES)] {
-            let mut session = Session::new(SessionKey::default(), 1);
-            (0..members).for_each(|member| session.members.push(member));
-            let last = most as u32 + 2;
-            (1..=last).for_each(|revision| session.bury(revision, PeerId([1; 16]), LeaveReason::Goodbye));
-            assert_eq!((session.floor(), session.tombstones_since(0).count()), (2, most));
-            let late: Vec<_> = session.tombstones_since(last - 1).map(|(revision, ..)| *revision).collect();
-            assert_eq!(late, [last]);
-            assert_eq!(session.tombstones_since(u32::MAX).count(), 0);
+        let mut session = Session::new(SessionKey::default(), 1);
+        for revision in 1..=MAX_TOMBSTONES as u32 + 2 {
+            session.bury(revision, PeerId([1; 16]), LeaveReason::Goodbye);
         }
+        assert_eq!(session.floor(), 2);
+        assert_eq!(session.tombstones_since(0).count(), MAX_TOMBSTONES);
+        assert_eq!(session.tombstones_since(65).map(|(revision, ..)| *revision).collect::<Vec<_>>(), [66]);
+        assert_eq!(session.tombstones_since(u32::MAX).count(), 0);
     }
 }
