@@ -14,7 +14,7 @@
  *   populated <registered> <ns> <datagrams sent> <refused>
  *
  *   rate <what> <ms> <window>                    as many requests as can be answered, at most so many under way at a time
- *   rate <answered> <lost> <ns> <refused> <bytes of an answer> <datagrams received>
+ *   rate <answered> <lost> <ns> <refused> <bytes of an answer> <datagrams, both ways>
  *
  *   latency <what> <ms> <per second>             requests at a fixed rate, each timed from when it was due
  *   latency <answered> <sent> <p50 ns> <p99 ns> <p99.9 ns> <most ns> <latest start ns>
@@ -181,7 +181,9 @@ static void read_native(const unsigned char *datagram, size_t len)
             read_registered(index, datagram, len);
         break;
     case UPDATE:
-        if (wanted[index] && len > UPDATE_BLOCK_AT && apply_block(client, datagram + UPDATE_BLOCK_AT, len - UPDATE_BLOCK_AT)) {
+        /* Whoever joined may be told of before the answer to this one's registration, which alone brings the handle. */
+        if (wanted[index] && client->instance != 0 && len > UPDATE_BLOCK_AT &&
+            apply_block(client, datagram + UPDATE_BLOCK_AT, len - UPDATE_BLOCK_AT)) {
             client->heard_ms = now_ms();
             queue(index, SEND_ACKNOWLEDGEMENT);
         }
@@ -527,13 +529,12 @@ static bool obey(const char *line)
     if (sscanf(line, "rate %15s %lld %lld", word, &task.ms, &task.window) == 3 && find_what(word)) {
         /* Nobody asks twice at a time. */
         task.window = task.window > client_count / 2 ? (client_count + 1) / 2 : task.window;
-        unsigned long long before = received_total;
+        unsigned long long before = sent_total + received_total;
         long long took = drive();
         unsigned long long answered = tally.answered, lost = tally.lost, bytes = tally.answered_bytes;
-        unsigned long long received = received_total - before;
         settle();
         printf("rate %llu %llu %lld %llu %llu %llu\n", answered, lost, took, (unsigned long long)tally.refused,
-               answered > 0 ? (bytes + answered / 2) / answered : 0, received);
+               answered > 0 ? (bytes + answered / 2) / answered : 0, sent_total + received_total - before);
     } else if (sscanf(line, "latency %15s %lld %lld", word, &task.ms, &task.per_second) == 3 && find_what(word)) {
         return task.per_second > 0 && measure_latency();
     } else if (sscanf(line, "hold %lld %lld", &task.ms, &task.window) == 2) {
