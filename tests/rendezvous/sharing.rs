@@ -299,6 +299,9 @@ fn a_member_elsewhere_has_no_timers_and_no_say_here() {
         let request = Request::Leave(Leave { handle, ..leave });
         store.shards[1].handle_request(store.now, endpoint_of(1, 0), &request, || Newcomers::Welcome);
     }
+    // Nor does what anybody can send in its name bring it here.
+    let poll = Request::Plain { key: lookup(1), len: 100 };
+    store.shards[1].handle_request(store.now, endpoint_of(1, 0), &poll, || Newcomers::Welcome);
     store.collect(1);
     assert_eq!((store.shards[1].population(), store.shards[1].elsewhere()), ((1, 1), 1));
     // Ours falls silent, and the session ends here with it.

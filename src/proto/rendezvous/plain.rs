@@ -54,9 +54,10 @@ impl Shard {
             }
         };
         let amplification = self.config.limits.plain_amplification;
-        let comes = self.adopt(at);
+        let is_plain = self.members.get(at).is_some_and(|member| !member.is_native());
+        // A native member elsewhere comes by registering, which proves that it is the same one.
+        let comes = is_plain && self.adopt(at);
         let Some(member) = self.members.get_mut(at) else { return };
-        let is_plain = !member.is_native();
         if is_plain {
             member.last_seen = now as u32;
             let factor = amplification.unwrap_or(0).try_into().unwrap_or(usize::MAX);
