@@ -4,9 +4,13 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 use super::Registry;
-use crate::net::batch::{SendBatch, ServerSocket};
+use crate::net::batch::{BATCH, SendBatch, ServerSocket};
 use crate::proto::wire::stream::push_frame;
 use crate::proto::{Route, Transport};
+
+/// Datagrams that are not held back for more of them. What is due at once for very many clients leaves in parts of about that size,
+/// since the memory that it takes is kept.
+const ENOUGH: usize = 4 * BATCH;
 
 /// What the handling of some messages wants sent.
 #[derive(Default)]
@@ -24,6 +28,19 @@ impl Outgoing {
         match destination.transport {
             Transport::Udp => self.datagrams.push(destination, message),
             Transport::Tcp => self.frames.push(destination.remote, message),
+        }
+    }
+
+    /// Whether there is so much of it that it should be sent before more is added.
+    pub(super) fn is_enough(&self) -> bool {
+        self.datagrams.len() + self.frames.len() >= ENOUGH
+    }
+
+    /// Sends all of it.
+    pub(super) fn send(&mut self, registry: &Registry, socket: &ServerSocket) {
+        self.send_datagrams(registry, socket);
+        if let Some(tcp) = &registry.tcp {
+            tcp.post(&mut self.frames);
         }
     }
 

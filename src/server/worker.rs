@@ -4,6 +4,8 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use parking_lot::MutexGuard;
+
 use super::Registry;
 use super::alternates::Alternates;
 use super::handle::{Desk, drain};
@@ -84,9 +86,12 @@ pub(super) fn run(
                 if stalled {
                     shard.excuse_silence(now);
                 }
-                if shard.poll_timeout().is_some_and(|due| due <= now) {
+                while shard.poll_timeout().is_some_and(|due| due <= now) {
                     shard.handle_timeout(now);
                     drain(registry, &mut shard, &mut outgoing);
+                    if outgoing.is_enough() {
+                        MutexGuard::unlocked(&mut shard, || outgoing.send(registry, socket));
+                    }
                 }
             }
         }
@@ -95,10 +100,7 @@ pub(super) fn run(
         totals.received.fetch_add(incoming.len() as u64 + unread, Ordering::Relaxed);
         totals.dropped.fetch_add(dropped + unread, Ordering::Relaxed);
         totals.rate_limited.fetch_add(rate_limited, Ordering::Relaxed);
-        outgoing.send_datagrams(registry, socket);
-        if let Some(tcp) = &registry.tcp {
-            tcp.post(&mut outgoing.frames);
-        }
+        outgoing.send(registry, socket);
     }
     Ok(())
 }

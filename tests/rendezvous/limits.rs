@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use holepunch::proto::rendezvous::{Movement, Newcomers, RendezvousEvent, ShardConfig, ShardLimits};
+use holepunch::proto::rendezvous::{Movement, Newcomers, RendezvousEvent, Request, ShardConfig, ShardLimits};
 use holepunch::proto::wire::{Profile, RefusedReason};
-use holepunch::proto::{Candidate, CandidateKind};
+use holepunch::proto::{Candidate, CandidateKind, LookupKey};
 
 use super::world::{ID, World, endpoint, present, seconds};
 
@@ -191,4 +191,25 @@ fn nobody_expires_before_a_server_that_was_stopped_could_hear_them_again() {
         (1, 1),
         "the one who says nothing"
     );
+}
+
+#[test]
+fn what_is_due_for_very_many_at_once_is_done_in_parts() {
+    let mut world = World::new(ShardConfig::default());
+    for client in 0..1000u32 {
+        let source: SocketAddr = ([198, 51, (client >> 8) as u8, client as u8], 7).into();
+        let request = Request::Plain { key: LookupKey::derive(&client.to_be_bytes()), len: 100 };
+        world.shard.handle_request(world.now, source, &request, || Newcomers::Welcome);
+        while world.shard.poll_transmit().is_some() {}
+    }
+    world.now += seconds(3600);
+    let (mut calls, mut before) = (0, world.shard.population().0);
+    while world.shard.poll_timeout().is_some_and(|due| due <= world.now) {
+        world.shard.handle_timeout(world.now);
+        let left = world.shard.population().0;
+        assert!(before - left <= 256, "{before} {left}");
+        (calls, before) = (calls + 1, left);
+    }
+    assert_eq!((before, world.shard.counters().expired), (0, 1000));
+    assert!(calls >= 4, "{calls}");
 }

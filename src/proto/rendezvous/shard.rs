@@ -20,6 +20,8 @@ use crate::proto::{PeerId, Rng, Route};
 
 /// A client that was silent for so long counts as silent for no longer: what is kept of the time has no room for more.
 const LONGEST_SILENCE: u32 = 1 << 31;
+/// Timers whose members are seen to before what that leads to is taken.
+const TIMERS_AT_ONCE: usize = 256;
 /// Who has joined within so long is still at it.
 const SETTLING: Duration = Duration::from_secs(2);
 
@@ -521,10 +523,11 @@ impl Shard {
         }
     }
 
-    /// Does all that is due at `now`.
+    /// Does what is due at `now`, or some of it where it is much: then [`Self::poll_timeout`] asks for another call at once.
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.millis(now);
-        while let Some(at) = self.timers.pop(now) {
+        for _ in 0..TIMERS_AT_ONCE {
+            let Some(at) = self.timers.pop(now) else { return };
             let Some(member) = self.members.get_mut(at) else { continue };
             let silence = (now as u32).wrapping_sub(member.last_seen);
             if silence > LONGEST_SILENCE {

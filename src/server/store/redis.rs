@@ -59,14 +59,6 @@ fn connect(config: &StoreConfig) -> redis::RedisResult<Connection> {
     Ok(connection)
 }
 
-/// Sends what the shards have to say after something came from elsewhere.
-fn send(registry: &Registry, socket: &ServerSocket, outgoing: &mut Outgoing) {
-    outgoing.send_datagrams(registry, socket);
-    if let Some(tcp) = &registry.tcp {
-        tcp.post(&mut outgoing.frames);
-    }
-}
-
 /// Hears what other servers say.
 pub(super) struct Reader<'a> {
     registry: &'a Registry,
@@ -119,7 +111,7 @@ impl<'a> Reader<'a> {
             shard.handle_change(Instant::now(), &change);
             drain(self.registry, &mut shard, &mut outgoing);
             drop(shard);
-            send(self.registry, self.socket, &mut outgoing);
+            outgoing.send(self.registry, self.socket);
         }
         Ok(())
     }
@@ -251,8 +243,9 @@ impl<'a> Writer<'a> {
                     let mut shard = shard.lock();
                     shard.forget_server(now, *server);
                     drain(self.registry, &mut shard, &mut self.outgoing);
+                    drop(shard);
+                    self.outgoing.send(self.registry, self.socket);
                 }
-                send(self.registry, self.socket, &mut self.outgoing);
             }
         }
         if self.others.len() > MAX_SERVERS {
@@ -332,7 +325,7 @@ impl<'a> Writer<'a> {
                 lacking.push(*key);
             }
         }
-        send(self.registry, self.socket, &mut self.outgoing);
+        self.outgoing.send(self.registry, self.socket);
         if pipeline.is_empty() { Ok(()) } else { pipeline.exec(connection) }
     }
 
