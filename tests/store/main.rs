@@ -80,12 +80,13 @@ fn is_left(event: &SessionEvent) -> bool {
     matches!(event, SessionEvent::Left(..))
 }
 
-#[test]
-fn a_session_across_servers_hears_of_who_leaves_and_outlives_the_death_of_one_server() {
+/// A session of one member of the first server and one of the second, of which one is killed.
+fn outlive(dead: usize) {
     let Some(redis) = Redis::start() else { return };
-    let (mut a, b) = (Server::start(&redis), Server::start(&redis));
+    let mut servers = [Server::start(&redis), Server::start(&redis)];
     let id = unique_id();
-    let members = [Member::join(&a, &id), Member::join(&b, &id), Member::join(&b, &id)];
+    let [a, b] = &servers;
+    let members = [Member::join(a, &id), Member::join(b, &id), Member::join(b, &id)];
     members.iter().for_each(|member| member.wait_for_peers(2));
     let [first, second, third] = members;
     drop(third.session);
@@ -93,22 +94,37 @@ fn a_session_across_servers_hears_of_who_leaves_and_outlives_the_death_of_one_se
         let took = member.wait("a goodbye", 1, is_left);
         assert!(took < Duration::from_secs(5), "{took:?}");
     }
+    let known = |server: &Server| server.metric("hp_server_store_elsewhere") == Some(1.0);
+    wait_until("each knows the other's member", || servers.iter().all(known));
     // The other server forgets the dead one's members, whom theirs are connected to all the same.
-    a.kill();
+    servers[dead].kill();
+    let begin = Instant::now();
+    let left = &servers[1 - dead];
     wait_until("the dead server's members are forgotten", || {
-        b.metric("hp_server_store_elsewhere") == Some(0.0)
+        left.metric("hp_server_store_elsewhere") == Some(0.0)
+            && left.metric("hp_server_store_servers") == Some(0.0)
     });
-    assert_eq!(b.metric("hp_server_store_servers"), Some(0.0));
-    let peer = first.session.peers()[0].member.id;
-    first.session.send(peer, b"still here").unwrap();
-    second.wait(
-        "a message",
-        1,
-        |event| matches!(event, SessionEvent::Message(_, text) if text == b"still here"),
-    );
-    assert!(meet([&b, &b], NATIVE));
-    let c = Server::start(&redis);
-    assert!(meet([&b, &c], NATIVE));
+    println!("forgotten after {:.1} s", begin.elapsed().as_secs_f64());
+    for (from, to) in [(&first, &second), (&second, &first)] {
+        let peer = from.session.peers()[0].member.id;
+        from.session.send(peer, b"still here").unwrap();
+        let is_heard =
+            |event: &SessionEvent| matches!(event, SessionEvent::Message(_, text) if text == b"still here");
+        to.wait("a message", 1, is_heard);
+    }
+    assert!(meet([left, left], NATIVE));
+    let fresh = Server::start(&redis);
+    assert!(meet([left, &fresh], NATIVE) && meet([&fresh, left], NATIVE));
+}
+
+#[test]
+fn a_session_across_servers_hears_of_who_leaves_and_outlives_the_death_of_the_first_server() {
+    outlive(0);
+}
+
+#[test]
+fn a_session_across_servers_hears_of_who_leaves_and_outlives_the_death_of_the_second_server() {
+    outlive(1);
 }
 
 #[test]

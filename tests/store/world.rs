@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use holepunch::Client;
 
-/// How long anything may take. A dead server is noticed after 18 s at most.
+/// How long anything may take. A dead server is noticed after 21 s at most.
 pub const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Waits until something is so.

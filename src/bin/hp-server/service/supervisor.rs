@@ -56,7 +56,7 @@ impl Supervisor {
                 format!("{} endpoints in {} sessions", counters.endpoints, counters.sessions)
             });
             if self.deadline.is_some_and(|deadline| now >= deadline || self.handle.is_quiet()) {
-                return self.stop();
+                return self.handle.stop();
             }
             let wait = self.watchdog.due().map_or(LONGEST_WAIT, |due| due.saturating_duration_since(now));
             let wait = if self.deadline.is_some() { wait.min(QUIET_PERIOD) } else { wait };
@@ -69,7 +69,7 @@ impl Supervisor {
                 Ok(SIGTERM) if self.deadline.is_none() => self.drain(),
                 Ok(signal) => {
                     log::info!(signal; "stopping: signal {signal}");
-                    return self.stop();
+                    return self.handle.stop();
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 // Nobody can tell us to stop any more.
@@ -90,9 +90,5 @@ impl Supervisor {
         self.handle.drain();
         // A clock without room for it has no end of it either.
         self.deadline = Some(now.checked_add(time).unwrap_or(now + LONGEST_WAIT));
-    }
-
-    fn stop(&self) {
-        self.handle.stop();
     }
 }
