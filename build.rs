@@ -15,7 +15,7 @@ fn main() {
 
 /// The files of the ABI, in the order in which a reader wants to meet them.
 #[cfg(feature = "codegen")]
-const PARTS: [&str; 15] = [
+const PARTS: [&str; 16] = [
     "version",
     "status",
     "error",
@@ -30,6 +30,7 @@ const PARTS: [&str; 15] = [
     "conn_types",
     "conn",
     "server",
+    "server_limits",
     "server_paths",
 ];
 

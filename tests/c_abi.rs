@@ -246,6 +246,7 @@ fn every_export_is_misused_somewhere() {
         "misuse_conn",
         "addr",
         "server",
+        "server_limits",
         "give_socket",
         "paths",
         "nat_check",
@@ -317,6 +318,11 @@ fn embedded_server_lives_as_promised_and_answers_misuse_with_its_status() {
 #[test]
 fn embedded_server_serves_plain_clients_and_those_of_its_own_process() {
     run_in_every_way("server_clients", |_| vec![id()]);
+}
+
+#[test]
+fn embedded_server_keeps_its_limits_and_takes_others_as_it_runs() {
+    run_in_every_way("server_limits", |_| Vec::new());
 }
 
 #[test]

@@ -87,7 +87,9 @@
 #define HP_CONN_INFO_INIT { sizeof(hp_conn_info), 0, { 0, 0, 0, { 0 } }, { 0, 0, 0, { 0 } }, 0, 0, 0, 0 }
 #define HP_COUNTERS_INIT { sizeof(hp_counters), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define HP_SERVER_COUNTERS_INIT { sizeof(hp_server_counters), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-                                  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+                                  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
+                                  0, 0, 0, 0, 0, 0 }
+#define HP_SERVER_LIMITS_INIT { sizeof(hp_server_limits), 257, 8192, 2000, 3, 0, 268435456 }
 
 /* A socket: a file descriptor. */
 typedef intptr_t hp_socket_t;
@@ -831,7 +833,44 @@ typedef struct hp_server_counters {
     uint64_t tcp_relay_unknown;
     /* Connections that waited in vain for the other one. */
     uint64_t tcp_relay_alone;
+    /* Datagrams that the kernel dropped because the server's receive buffers were full. */
+    uint64_t kernel_dropped;
+    /* Datagrams that were dropped because too many came from their prefix. */
+    uint64_t rate_limited;
+    /* Requests of clients that were not registered yet, dropped because the server could not keep up. */
+    uint64_t shed;
+    /* Answers that plain clients did not get, since too little had come from there. */
+    uint64_t plain_withheld;
+    /* Bytes that registrations take now. */
+    uint64_t memory;
+    /* 1 if the server cannot keep up now, else 0. */
+    uint64_t overloaded;
 } hp_server_counters;
+
+/*
+ * What clients may take of a server. A prefix is one IPv4 address, or the first 56 bits of an IPv6 address, which is what one
+ * customer is given. HP_SERVER_LIMITS_INIT sets struct_size and the defaults.
+ */
+typedef struct hp_server_limits {
+    /* sizeof(hp_server_limits), set by the caller. */
+    uint32_t struct_size;
+    /* Most registrations of one session, 2 to 257. 257. */
+    uint32_t endpoints_per_session;
+    /* Most registrations, and so sessions, from one prefix, at least 2. 8192. */
+    uint32_t endpoints_per_prefix;
+    /* Datagrams a second that are heard from one prefix, two seconds' worth at once, at least 10; 0 for no limit. 2000. */
+    uint32_t datagrams_per_second;
+
+    /*
+     * A plain client, which proves no address, is sent at most so many times what came from there, IP and UDP headers included; 0 for
+     * no limit. 3.
+     */
+    uint32_t plain_amplification;
+    /* 0. */
+    uint32_t reserved;
+    /* Most bytes that registrations may take, at least 1048576; each of 64 shards has its even share. 268435456. */
+    uint64_t memory;
+} hp_server_limits;
 
 /* What a server that forwards allows. HP_RELAY_OPTIONS_INIT sets struct_size and the defaults. */
 typedef struct hp_relay_options {
@@ -1655,6 +1694,14 @@ hp_status hp_server_endpoints(const struct hp_server *server,
                               struct hp_addr *out,
                               size_t capacity,
                               size_t *count);
+
+/*
+ * Sets what clients may take; the most registrations at a time are set by hp_server_set_max_endpoints. Also while the server runs:
+ * who is registered stays, even where there is no longer room for as many.
+ * Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT (then all stays as it was), HP_STATUS_PANIC. Any thread. Since 0.1.
+ */
+hp_status hp_server_set_limits(struct hp_server *server,
+                               const struct hp_server_limits *limits);
 
 /*
  * Sets on how many of the ports after its own, 0 to 4, the server tells native clients which source it sees, so that they

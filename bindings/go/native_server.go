@@ -10,6 +10,12 @@ static inline hp_relay_options hpgo_relay_defaults(void)
 	return options;
 }
 
+static inline hp_server_limits hpgo_limits_defaults(void)
+{
+	hp_server_limits limits = HP_SERVER_LIMITS_INIT;
+	return limits;
+}
+
 static inline hp_tcp_options hpgo_tcp_defaults(void)
 {
 	hp_tcp_options options = HP_TCP_OPTIONS_INIT;
@@ -68,6 +74,9 @@ func newNativeServer(config ServerConfig) (nativeServer, error) {
 			err = invalid(op, "the number of endpoints must be at least 256")
 		}
 	}
+	if err == nil && config.Limits != nil {
+		err = n.setLimits(op, *config.Limits)
+	}
 	if err == nil && config.PlainExpiry != 0 {
 		err = n.setPlainExpiry(config.PlainExpiry)
 	}
@@ -91,6 +100,50 @@ func newNativeServer(config ServerConfig) (nativeServer, error) {
 		n.p = nil
 	}
 	return n, err
+}
+
+func (n nativeServer) setLimits(op string, limits ServerLimits) error {
+	native := C.hpgo_limits_defaults()
+	// 1 is out of both ranges.
+	for _, each := range []struct {
+		value int
+		to    *C.uint32_t
+	}{
+		{limits.EndpointsPerSession, &native.endpoints_per_session},
+		{limits.EndpointsPerPrefix, &native.endpoints_per_prefix},
+	} {
+		switch {
+		case each.value < 0:
+			*each.to = 1
+		case each.value > 0:
+			*each.to = outOf32(int64(each.value))
+		}
+	}
+	// Here 0 is no limit.
+	for _, each := range []struct {
+		value int
+		to    *C.uint32_t
+	}{
+		{limits.DatagramsPerSecond, &native.datagrams_per_second},
+		{limits.PlainAmplification, &native.plain_amplification},
+	} {
+		switch {
+		case each.value < 0:
+			*each.to = 0
+		case each.value > 0:
+			*each.to = outOf32(int64(each.value))
+		}
+	}
+	switch {
+	case limits.Memory < 0:
+		native.memory = 0 // out of range
+	case limits.Memory > 0:
+		native.memory = C.uint64_t(limits.Memory)
+	}
+	if C.hp_server_set_limits(n.p, &native) != C.HP_STATUS_OK {
+		return invalid(op, "a server must allow 2 to 257 endpoints in a session, 2 from a prefix, 10 datagrams a second and 1 MiB of memory")
+	}
+	return nil
 }
 
 func (n nativeServer) setAlternates(op string, config ServerConfig) error {
@@ -235,6 +288,13 @@ func (n nativeServer) counters() ServerCounters {
 		TCPRelayBytes:   uint64(native.tcp_relay_bytes),
 		TCPRelayUnknown: uint64(native.tcp_relay_unknown),
 		TCPRelayAlone:   uint64(native.tcp_relay_alone),
+
+		KernelDropped: uint64(native.kernel_dropped),
+		RateLimited:   uint64(native.rate_limited),
+		Shed:          uint64(native.shed),
+		PlainWithheld: uint64(native.plain_withheld),
+		Memory:        uint64(native.memory),
+		Overloaded:    native.overloaded != 0,
 	}
 }
 

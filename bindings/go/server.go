@@ -25,6 +25,9 @@ type ServerConfig struct {
 	// MaxEndpoints is the most registrations at a time, at least 256; 0 is
 	// 1048576.
 	MaxEndpoints int
+	// Limits is what clients may take; nil is the defaults, as is
+	// &ServerLimits{}.
+	Limits *ServerLimits
 	// PlainExpiry is after how much silence a plain client is forgotten; 0 is
 	// 40 seconds, negative is never.
 	PlainExpiry time.Duration
@@ -47,6 +50,29 @@ type ServerConfig struct {
 	// and on the same port numbers, and forward between connections if it
 	// forwards at all; nil, as by default: it does not. &TCPOptions{} is fine.
 	TCP *TCPOptions
+}
+
+// ServerLimits say what clients may take of a server. The zero value is fine. A
+// prefix is one IPv4 address, or the first 56 bits of an IPv6 address, which is
+// what one customer is given.
+type ServerLimits struct {
+	// EndpointsPerSession is the most registrations of one session, 2 to 257;
+	// 0 is 257.
+	EndpointsPerSession int
+	// EndpointsPerPrefix is the most registrations, and so sessions, from one
+	// prefix, at least 2; 0 is 8192.
+	EndpointsPerPrefix int
+	// DatagramsPerSecond is how many datagrams a second are heard from one
+	// prefix, two seconds' worth at once, at least 10; 0 is 2000, negative is no
+	// limit.
+	DatagramsPerSecond int
+	// PlainAmplification is how many times what came from a plain client, which
+	// proves no address, it is sent at most, IP and UDP headers included; 0 is
+	// 3, negative is no limit.
+	PlainAmplification int
+	// Memory is the most bytes that registrations may take, at least 1 MiB; 0
+	// is 256 MiB.
+	Memory int64
 }
 
 // TCPOptions say what a server that takes connections over TCP allows. The
@@ -167,6 +193,22 @@ type ServerCounters struct {
 	TCPRelayUnknown uint64
 	// TCPRelayAlone counts connections that waited in vain for the other one.
 	TCPRelayAlone uint64
+	// KernelDropped counts datagrams that the system dropped because the
+	// server's receive buffers were full.
+	KernelDropped uint64
+	// RateLimited counts datagrams that were dropped because too many came from
+	// their prefix.
+	RateLimited uint64
+	// Shed counts requests of clients that were not registered yet, dropped
+	// because the server could not keep up.
+	Shed uint64
+	// PlainWithheld counts answers that plain clients did not get, since too
+	// little had come from there.
+	PlainWithheld uint64
+	// Memory is how many bytes registrations take now.
+	Memory uint64
+	// Overloaded is whether the server cannot keep up now.
+	Overloaded bool
 }
 
 // A Server is a rendezvous server within this process, the same that the
@@ -231,6 +273,17 @@ func (s *Server) SetPlainExpiry(expiry time.Duration) error {
 	}
 	defer s.life.leave()
 	return s.native.setPlainExpiry(expiry)
+}
+
+// SetLimits changes [ServerConfig.Limits]. Who is registered stays, even where
+// there is no longer room for as many.
+func (s *Server) SetLimits(limits ServerLimits) error {
+	const op = "set limits"
+	if err := s.life.enter(op); err != nil {
+		return err
+	}
+	defer s.life.leave()
+	return s.native.setLimits(op, limits)
 }
 
 // SetMaxPlainIDLen changes [ServerConfig.MaxPlainIDLen], 1 to 1024 bytes.

@@ -191,6 +191,35 @@ func TestMaxPlainIDLenIsKept(t *testing.T) {
 	}
 }
 
+// What the documentation says of ServerLimits' zero value is the header's.
+func TestLimitsDefaultsAreDocumented(t *testing.T) {
+	const initializer = "#define HP_SERVER_LIMITS_INIT { sizeof(hp_server_limits), 257, 8192, 2000, 3, 0, 268435456 }\n"
+	if !strings.Contains(string(readFile(t, "holepunch.h")), initializer) {
+		t.Error("the defaults have changed: say so at ServerLimits")
+	}
+}
+
+func TestServerLimitsAreKeptAndChangedAsItServes(t *testing.T) {
+	server := startServer(t, holepunch.ServerConfig{Limits: &holepunch.ServerLimits{EndpointsPerSession: 2}})
+	sockets := []*net.UDPConn{listen(t), listen(t), listen(t)}
+	ask(t, server, sockets[0], "id")
+	ask(t, server, sockets[1], "id")
+	send(t, sockets[2], server.Addr(), "id")
+	eventually(t, "the third is refused", func() bool { return server.Counters().Refused == 1 })
+	if err := server.SetLimits(holepunch.ServerLimits{EndpointsPerSession: 3, DatagramsPerSecond: 10}); err != nil {
+		t.Fatal(err)
+	}
+	ask(t, server, sockets[2], "id")
+	for i := 0; i < 100; i++ {
+		send(t, sockets[2], server.Addr(), "id")
+	}
+	eventually(t, "too many are dropped", func() bool { return server.Counters().RateLimited > 0 })
+	wantError(t, server.SetLimits(holepunch.ServerLimits{Memory: 1}), holepunch.ErrInvalidArgument)
+	if counters := server.Counters(); counters.Endpoints != 3 || counters.Memory == 0 || counters.Overloaded {
+		t.Errorf("%+v", counters)
+	}
+}
+
 func TestServerConfigsAreChecked(t *testing.T) {
 	taken := startServer(t, holepunch.ServerConfig{}).Addr().String()
 	for _, test := range []struct {
@@ -208,6 +237,15 @@ func TestServerConfigsAreChecked(t *testing.T) {
 		{holepunch.ServerConfig{Workers: 1<<32 + 1}, holepunch.ErrInvalidArgument, "1 to 64"},
 		{holepunch.ServerConfig{MaxEndpoints: -1}, holepunch.ErrInvalidArgument, "256"},
 		{holepunch.ServerConfig{MaxEndpoints: 255}, holepunch.ErrInvalidArgument, "256"},
+		{holepunch.ServerConfig{Limits: &holepunch.ServerLimits{EndpointsPerSession: -1}}, holepunch.ErrInvalidArgument, "257"},
+		{holepunch.ServerConfig{Limits: &holepunch.ServerLimits{EndpointsPerSession: 1}}, holepunch.ErrInvalidArgument, "257"},
+		{holepunch.ServerConfig{Limits: &holepunch.ServerLimits{EndpointsPerSession: 258}}, holepunch.ErrInvalidArgument, "257"},
+		{holepunch.ServerConfig{Limits: &holepunch.ServerLimits{EndpointsPerSession: 1<<32 + 2}}, holepunch.ErrInvalidArgument, "257"},
+		{holepunch.ServerConfig{Limits: &holepunch.ServerLimits{EndpointsPerPrefix: -1}}, holepunch.ErrInvalidArgument, "prefix"},
+		{holepunch.ServerConfig{Limits: &holepunch.ServerLimits{EndpointsPerPrefix: 1}}, holepunch.ErrInvalidArgument, "prefix"},
+		{holepunch.ServerConfig{Limits: &holepunch.ServerLimits{DatagramsPerSecond: 9}}, holepunch.ErrInvalidArgument, "10 datagrams"},
+		{holepunch.ServerConfig{Limits: &holepunch.ServerLimits{Memory: -1}}, holepunch.ErrInvalidArgument, "1 MiB"},
+		{holepunch.ServerConfig{Limits: &holepunch.ServerLimits{Memory: 1<<20 - 1}}, holepunch.ErrInvalidArgument, "1 MiB"},
 		{holepunch.ServerConfig{MaxPlainIDLen: -1}, holepunch.ErrInvalidArgument, "1024"},
 		{holepunch.ServerConfig{MaxPlainIDLen: 1025}, holepunch.ErrInvalidArgument, "1024"},
 		{holepunch.ServerConfig{Addr: taken}, holepunch.ErrSocket, taken},
@@ -228,6 +266,15 @@ func TestServerConfigsAreChecked(t *testing.T) {
 		if test.config.Addr == taken && !errors.Is(err, syscall.EADDRINUSE) {
 			t.Errorf("%v is not EADDRINUSE", err)
 		}
+	}
+	for _, limits := range []holepunch.ServerLimits{
+		{},
+		{EndpointsPerSession: 2, EndpointsPerPrefix: 2, DatagramsPerSecond: 10, PlainAmplification: 1, Memory: 1 << 20},
+		{EndpointsPerSession: 257, EndpointsPerPrefix: math.MaxInt64, DatagramsPerSecond: math.MaxInt64, PlainAmplification: math.MaxInt64, Memory: math.MaxInt64},
+		{DatagramsPerSecond: -1, PlainAmplification: math.MinInt64},
+	} {
+		limits := limits
+		newServer(t, holepunch.ServerConfig{Limits: &limits})
 	}
 	newServer(t, holepunch.ServerConfig{Workers: 64, MaxEndpoints: math.MaxInt64, MaxPlainIDLen: 1024, PlainExpiry: math.MaxInt64})
 }

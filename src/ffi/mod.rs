@@ -17,6 +17,7 @@ pub mod log;
 pub mod paths;
 pub mod peer;
 pub mod server;
+pub mod server_limits;
 pub mod server_paths;
 pub mod session;
 pub mod session_types;

@@ -25,11 +25,11 @@ struct Inner {
 }
 
 pub(super) struct State {
-    config: ServerConfig,
+    pub(super) config: ServerConfig,
     /// Bound, and not running yet.
     bound: Option<Server>,
     /// From binding on.
-    handle: Option<ServerHandle>,
+    pub(super) handle: Option<ServerHandle>,
     local: hp_addr,
     stopped: bool,
 }
@@ -145,6 +145,18 @@ pub struct hp_server_counters {
     pub tcp_relay_unknown: u64,
     /// Connections that waited in vain for the other one.
     pub tcp_relay_alone: u64,
+    /// Datagrams that the kernel dropped because the server's receive buffers were full.
+    pub kernel_dropped: u64,
+    /// Datagrams that were dropped because too many came from their prefix.
+    pub rate_limited: u64,
+    /// Requests of clients that were not registered yet, dropped because the server could not keep up.
+    pub shed: u64,
+    /// Answers that plain clients did not get, since too little had come from there.
+    pub plain_withheld: u64,
+    /// Bytes that registrations take now.
+    pub memory: u64,
+    /// 1 if the server cannot keep up now, else 0.
+    pub overloaded: u64,
 }
 
 /// Runs `body` on a server.
@@ -452,6 +464,12 @@ pub unsafe extern "C" fn hp_server_get_counters(
                 tcp_relay_bytes: counted.tcp.relay.forwarded_bytes,
                 tcp_relay_unknown: counted.tcp.relay.unknown,
                 tcp_relay_alone: counted.tcp.relay.alone,
+                kernel_dropped: counted.kernel_dropped,
+                rate_limited: counted.rate_limited,
+                shed: counted.shed,
+                plain_withheld: counted.registry.plain_withheld,
+                memory: counted.memory,
+                overloaded: counted.overloaded.into(),
             };
             write_sized(&value, out, size);
             Ok(())

@@ -40,11 +40,12 @@ static void initialisers(void)
     hp_attempt attempt = HP_ATTEMPT_INIT;
     hp_relay_options relay = HP_RELAY_OPTIONS_INIT;
     hp_tcp_options tcp = HP_TCP_OPTIONS_INIT;
+    hp_server_limits limits = HP_SERVER_LIMITS_INIT;
     hp_peer peer = HP_PEER_INIT;
     hp_server_counters counters = HP_SERVER_COUNTERS_INIT;
     CHECK(sizeof peer == 64 && peer.struct_size == 64);
     CHECK(all_bytes((char *)&peer + 4, sizeof peer - 4, 0));
-    CHECK(sizeof counters == 296 && counters.struct_size == 296);
+    CHECK(sizeof counters == 344 && counters.struct_size == 344);
     CHECK(all_bytes((char *)&counters + 4, sizeof counters - 4, 0));
     CHECK(sizeof attempt == 40 && attempt.struct_size == 40);
     CHECK(all_bytes((char *)&attempt + 4, sizeof attempt - 4, 0));
@@ -53,6 +54,9 @@ static void initialisers(void)
     CHECK(relay.idle_ms == 60000 && relay.lifetime_ms == 43200000);
     CHECK(sizeof tcp == 16 && tcp.struct_size == 16 && tcp.reserved == 0);
     CHECK(tcp.max_connections == 4096 && tcp.max_connections_per_address == 256);
+    CHECK(sizeof limits == 32 && limits.struct_size == 32 && limits.reserved == 0 && limits.memory == 268435456);
+    CHECK(limits.endpoints_per_session == 257 && limits.endpoints_per_prefix == 8192);
+    CHECK(limits.datagrams_per_second == 2000 && limits.plain_amplification == 3);
 }
 
 static hp_status get_attempt(const hp_client *client, uint32_t index, uint32_t number, struct attempt_room *room,

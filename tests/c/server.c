@@ -1,6 +1,7 @@
 /*
  * The embedded server: every hp_server_* export with what a careless caller may pass, and a server's life from
- * hp_server_new to hp_server_free. What it does for clients is in server_clients.c.
+ * hp_server_new to hp_server_free. What it does for clients is in server_clients.c, and what they may take
+ * in server_limits.c.
  *
  *   server CYCLES
  *

@@ -107,6 +107,12 @@ namespace HolePunch
             TcpRelayBytes = native.tcp_relay_bytes;
             TcpRelayUnknown = native.tcp_relay_unknown;
             TcpRelayAlone = native.tcp_relay_alone;
+            KernelDropped = native.kernel_dropped;
+            RateLimited = native.rate_limited;
+            Shed = native.shed;
+            PlainWithheld = native.plain_withheld;
+            Memory = native.memory;
+            Overloaded = native.overloaded != 0;
         }
 
         /// <summary>Datagrams received.</summary>
@@ -226,5 +232,25 @@ namespace HolePunch
 
         /// <summary>Connections that waited in vain for the other one.</summary>
         public ulong TcpRelayAlone { get; }
+
+        /// <summary>Datagrams that the system dropped because the server's receive buffers were full.</summary>
+        public ulong KernelDropped { get; }
+
+        /// <summary>Datagrams that were dropped because too many came from their prefix.</summary>
+        public ulong RateLimited { get; }
+
+        /// <summary>
+        /// Requests of clients that were not registered yet, dropped because the server could not keep up.
+        /// </summary>
+        public ulong Shed { get; }
+
+        /// <summary>Answers that plain clients did not get, since too little had come from there.</summary>
+        public ulong PlainWithheld { get; }
+
+        /// <summary>How many bytes registrations take now.</summary>
+        public ulong Memory { get; }
+
+        /// <summary>Whether the server cannot keep up now.</summary>
+        public bool Overloaded { get; }
     }
 }

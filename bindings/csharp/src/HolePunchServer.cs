@@ -81,6 +81,7 @@ namespace HolePunch
                 Arguments.CheckSetting(
                     NativeMethods.hp_server_set_max_endpoints(handle, (ulong)Math.Max(0, options.MaxEndpoints.Value)),
                     nameof(options.MaxEndpoints), options.MaxEndpoints, "at least 256");
+            options.Limits?.Apply(handle);
             SetPlainExpiry(options.PlainExpiry);
             SetMaxPlainIdLength(options.MaxPlainIdLength);
             Arguments.CheckSetting(
@@ -174,6 +175,18 @@ namespace HolePunch
         {
             ThrowIfDisposed();
             Interop.Check(NativeMethods.hp_server_set_plain_expiry_ms(handle, Interop.Milliseconds(expiry)));
+        }
+
+        /// <summary>
+        /// Changes what clients may take. Who is registered stays, even where there is no longer room for as many.
+        /// </summary>
+        /// <exception cref="ArgumentOutOfRangeException">One of them is out of its range; then all stay as they were.</exception>
+        public void SetLimits(ServerLimits limits)
+        {
+            ThrowIfDisposed();
+            if (limits == null)
+                throw new ArgumentNullException(nameof(limits));
+            limits.Apply(handle);
         }
 
         /// <summary>Changes the longest session ID that a plain client may use, 1 to 1024 bytes.</summary>

@@ -21,6 +21,9 @@ namespace HolePunch
         /// <summary>The most registrations at a time, at least 256; null, the default, is 1048576.</summary>
         public long? MaxEndpoints { get; set; }
 
+        /// <summary>What clients may take; null, the default, is <c>new ServerLimits()</c>.</summary>
+        public ServerLimits Limits { get; set; }
+
         /// <summary>
         /// After how much silence a plain client is forgotten, 40 seconds by default;
         /// <see cref="System.Threading.Timeout.InfiniteTimeSpan"/> is never.

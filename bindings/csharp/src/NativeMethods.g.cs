@@ -1227,6 +1227,14 @@ namespace HolePunch.Native
         internal static extern hp_status hp_server_endpoints(ServerHandle server, hp_addr* @out, System.UIntPtr capacity, System.UIntPtr* count);
 
         /// <summary>
+        /// Sets what clients may take; the most registrations at a time are set by hp_server_set_max_endpoints. Also while the server runs:
+        /// who is registered stays, even where there is no longer room for as many.
+        /// Returns HP_STATUS_OK, HP_STATUS_INVALID_ARGUMENT (then all stays as it was), HP_STATUS_PANIC. Any thread. Since 0.1.
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "hp_server_set_limits", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern hp_status hp_server_set_limits(ServerHandle server, hp_server_limits* limits);
+
+        /// <summary>
         /// Sets on how many of the ports after its own, 0 to 4, the server tells native clients which source it sees, so that they
         /// learn what their NATs do; one more answers from. 3 at first. Ports that are taken are done without. Not 0 as long as another
         /// address is set.
@@ -2008,6 +2016,68 @@ namespace HolePunch.Native
         /// Connections that waited in vain for the other one.
         /// </summary>
         public ulong tcp_relay_alone;
+        /// <summary>
+        /// Datagrams that the kernel dropped because the server's receive buffers were full.
+        /// </summary>
+        public ulong kernel_dropped;
+        /// <summary>
+        /// Datagrams that were dropped because too many came from their prefix.
+        /// </summary>
+        public ulong rate_limited;
+        /// <summary>
+        /// Requests of clients that were not registered yet, dropped because the server could not keep up.
+        /// </summary>
+        public ulong shed;
+        /// <summary>
+        /// Answers that plain clients did not get, since too little had come from there.
+        /// </summary>
+        public ulong plain_withheld;
+        /// <summary>
+        /// Bytes that registrations take now.
+        /// </summary>
+        public ulong memory;
+        /// <summary>
+        /// 1 if the server cannot keep up now, else 0.
+        /// </summary>
+        public ulong overloaded;
+    }
+
+    /// <summary>
+    /// What clients may take of a server. A prefix is one IPv4 address, or the first 56 bits of an IPv6 address, which is what one
+    /// customer is given. HP_SERVER_LIMITS_INIT sets struct_size and the defaults.
+    /// </summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal unsafe partial struct hp_server_limits
+    {
+        /// <summary>
+        /// sizeof(hp_server_limits), set by the caller.
+        /// </summary>
+        public uint struct_size;
+        /// <summary>
+        /// Most registrations of one session, 2 to 257. 257.
+        /// </summary>
+        public uint endpoints_per_session;
+        /// <summary>
+        /// Most registrations, and so sessions, from one prefix, at least 2. 8192.
+        /// </summary>
+        public uint endpoints_per_prefix;
+        /// <summary>
+        /// Datagrams a second that are heard from one prefix, two seconds' worth at once, at least 10; 0 for no limit. 2000.
+        /// </summary>
+        public uint datagrams_per_second;
+        /// <summary>
+        /// A plain client, which proves no address, is sent at most so many times what came from there, IP and UDP headers included; 0 for
+        /// no limit. 3.
+        /// </summary>
+        public uint plain_amplification;
+        /// <summary>
+        /// 0.
+        /// </summary>
+        public uint reserved;
+        /// <summary>
+        /// Most bytes that registrations may take, at least 1048576; each of 64 shards has its even share. 268435456.
+        /// </summary>
+        public ulong memory;
     }
 
     /// <summary>

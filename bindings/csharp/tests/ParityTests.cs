@@ -88,7 +88,7 @@ namespace HolePunch.Tests
             string[] names = Regex.Matches(Files.Read("include", "holepunch.h"), @"^typedef struct (hp_\w+) \{",
                 RegexOptions.Multiline).Cast<Match>().Select(match => match.Groups[1].Value).ToArray();
             Check.SameItems(new[] { "hp_addr", "hp_error", "hp_peer", "hp_counters", "hp_attempt", "hp_nat_report",
-                "hp_server_counters", "hp_relay_options", "hp_tcp_options", "hp_peer_id", "hp_session_event", "hp_session_peer",
+                "hp_server_counters", "hp_server_limits", "hp_relay_options", "hp_tcp_options", "hp_peer_id", "hp_session_event", "hp_session_peer",
                 "hp_session_counters", "hp_session_options", "hp_conn_options", "hp_conn_event", "hp_conn_info" }, names, "structs");
             foreach (string name in names)
             {
@@ -164,6 +164,23 @@ namespace HolePunch.Tests
             };
             CheckInC(expected.Select(each => new KeyValuePair<string, string>(
                 "((hp_relay_options)HP_RELAY_OPTIONS_INIT)." + each.Key, Number(each.Value))));
+        }
+
+        [Test]
+        private static void A_server_has_the_same_limits_in_C()
+        {
+            var limits = new ServerLimits();
+            var expected = new Dictionary<string, object>
+            {
+                { "endpoints_per_session", limits.EndpointsPerSession },
+                { "endpoints_per_prefix", limits.EndpointsPerPrefix },
+                { "datagrams_per_second", limits.DatagramsPerSecond },
+                { "plain_amplification", limits.PlainAmplification },
+                { "reserved", 0 },
+                { "memory", limits.Memory },
+            };
+            CheckInC(expected.Select(each => new KeyValuePair<string, string>(
+                "((hp_server_limits)HP_SERVER_LIMITS_INIT)." + each.Key, Number(each.Value))));
         }
 
         [Test]

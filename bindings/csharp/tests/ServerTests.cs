@@ -96,6 +96,7 @@ namespace HolePunch.Tests
             Check.Throws<ObjectDisposedException>(() => server.Endpoints.ToString());
             Check.Throws<ObjectDisposedException>(() => server.SetPlainExpiry(TimeSpan.Zero));
             Check.Throws<ObjectDisposedException>(() => server.SetMaxPlainIdLength(1));
+            Check.Throws<ObjectDisposedException>(() => server.SetLimits(new ServerLimits()));
         }
 
         [Test]
@@ -112,6 +113,29 @@ namespace HolePunch.Tests
                 service.Server.SetPlainExpiry(TimeSpan.FromMilliseconds(1));
                 Check.Eventually("it has expired", () => service.Server.Counters.Expired == 1);
                 service.Server.SetPlainExpiry(Timeout.InfiniteTimeSpan);
+                service.Server.SetMaxPlainIdLength(1024);
+                service.Server.SetLimits(new ServerLimits { DatagramsPerSecond = 10 });
+                Check.Fails(HolePunchError.TimedOutWaiting, () => client.Connect("12345", 1));
+                // It asks ten times a second, twenty at once are heard.
+                client.Timeout = TimeSpan.FromMilliseconds(50);
+                Check.Eventually("too much has come", () =>
+                {
+                    try
+                    {
+                        client.Connect("12345", 1);
+                    }
+                    catch (HolePunchException)
+                    {
+                        // Nobody else is there.
+                    }
+                    return service.Server.Counters.RateLimited > 0;
+                });
+                var wrong = Check.Throws<ArgumentOutOfRangeException>(
+                    () => service.Server.SetLimits(new ServerLimits { EndpointsPerSession = 1, DatagramsPerSecond = null }));
+                Check.Equal("EndpointsPerSession", wrong.ParamName);
+                Check.Throws<ArgumentNullException>(() => service.Server.SetLimits(null));
+                ServerCounters counters = service.Server.Counters;
+                Check.True(counters.Memory > 0 && !counters.Overloaded && counters.Shed == 0, "memory and load");
             }
         }
 
@@ -122,6 +146,16 @@ namespace HolePunch.Tests
             Refused("Workers", new HolePunchServerOptions { Workers = -1 });
             Refused("MaxEndpoints", new HolePunchServerOptions { MaxEndpoints = 1 });
             Refused("MaxEndpoints", new HolePunchServerOptions { MaxEndpoints = -1 });
+            foreach (int endpoints in new[] { -1, 1, 258 })
+                Refused("EndpointsPerSession", new ServerLimits { EndpointsPerSession = endpoints });
+            foreach (int endpoints in new[] { -1, 1 })
+                Refused("EndpointsPerPrefix", new ServerLimits { EndpointsPerPrefix = endpoints });
+            foreach (int rate in new[] { -1, 0, 9 })
+                Refused("DatagramsPerSecond", new ServerLimits { DatagramsPerSecond = rate });
+            foreach (int times in new[] { -1, 0 })
+                Refused("PlainAmplification", new ServerLimits { PlainAmplification = times });
+            foreach (long bytes in new[] { -1, 0, (1 << 20) - 1 })
+                Refused("Memory", new ServerLimits { Memory = bytes });
             Refused("length", new HolePunchServerOptions { MaxPlainIdLength = 1025 });
             Refused("Dialect", new HolePunchServerOptions { Dialect = (Dialect)(-1) });
             foreach (int ports in new[] { -1, 5 })
@@ -183,6 +217,16 @@ namespace HolePunch.Tests
                 {
                     AlternatePorts = relay.Ports == 1 ? 0 : 4,
                     OtherAddress = relay.Ports == 1 ? null : IPAddress.Parse("127.0.0.2").MapToIPv6(),
+                    Limits = relay.Ports == 1
+                        ? new ServerLimits { EndpointsPerSession = 2, EndpointsPerPrefix = 2, PlainAmplification = 1, Memory = 1 << 20 }
+                        : new ServerLimits
+                        {
+                            EndpointsPerSession = 257,
+                            EndpointsPerPrefix = int.MaxValue,
+                            DatagramsPerSecond = relay.Ports == 64 ? (int?)null : int.MaxValue,
+                            PlainAmplification = relay.Ports == 64 ? (int?)null : int.MaxValue,
+                            Memory = long.MaxValue,
+                        },
                     Relay = relay,
                     Tcp = new TcpOptions
                     {
@@ -193,6 +237,11 @@ namespace HolePunch.Tests
                 using (Pair pair = service.Meet())
                     pair.Talk();
             }
+        }
+
+        private static void Refused(string option, ServerLimits limits)
+        {
+            Refused(option, new HolePunchServerOptions { Limits = limits });
         }
 
         private static void Refused(string option, HolePunchServerOptions options)
