@@ -265,10 +265,21 @@ class TcpLoss(TcpCase):
         # The chance that none of 100 segments is lost is one in five thousand million.
         for number in range(100):
             stream.send(bytes([number]))
+        deadline = time.monotonic() + PATIENCE
+        while not retransmitted(stream) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.assertGreater(retransmitted(stream), 0)
+        # With each further loss the pauses double: how long all would take is anybody's guess.
+        lab.set_loss(tcp=0)
         accepted.settimeout(2 * PATIENCE)
         got = b""
         while len(got) < 100:
             got += accepted.recv(100)
         self.assertEqual(got, bytes(range(100)))
-        info = stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TOTAL_RETRANS + 4)
-        self.assertGreater(struct.unpack_from("=L", info, _TOTAL_RETRANS)[0], 0)
+
+
+def retransmitted(stream: socket.socket) -> int:
+    """How many segments were sent again."""
+    info = stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TOTAL_RETRANS + 4)
+    count: int = struct.unpack_from("=L", info, _TOTAL_RETRANS)[0]
+    return count
