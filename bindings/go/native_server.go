@@ -104,32 +104,20 @@ func newNativeServer(config ServerConfig) (nativeServer, error) {
 
 func (n nativeServer) setLimits(op string, limits ServerLimits) error {
 	native := C.hpgo_limits_defaults()
-	// 1 is out of both ranges.
 	for _, each := range []struct {
-		value int
-		to    *C.uint32_t
+		value    int
+		negative C.uint32_t
+		to       *C.uint32_t
 	}{
-		{limits.EndpointsPerSession, &native.endpoints_per_session},
-		{limits.EndpointsPerPrefix, &native.endpoints_per_prefix},
+		// 1 is out of the first two ranges; 0 is no limit.
+		{limits.EndpointsPerSession, 1, &native.endpoints_per_session},
+		{limits.EndpointsPerPrefix, 1, &native.endpoints_per_prefix},
+		{limits.DatagramsPerSecond, 0, &native.datagrams_per_second},
+		{limits.PlainAmplification, 0, &native.plain_amplification},
 	} {
 		switch {
 		case each.value < 0:
-			*each.to = 1
-		case each.value > 0:
-			*each.to = outOf32(int64(each.value))
-		}
-	}
-	// Here 0 is no limit.
-	for _, each := range []struct {
-		value int
-		to    *C.uint32_t
-	}{
-		{limits.DatagramsPerSecond, &native.datagrams_per_second},
-		{limits.PlainAmplification, &native.plain_amplification},
-	} {
-		switch {
-		case each.value < 0:
-			*each.to = 0
+			*each.to = each.negative
 		case each.value > 0:
 			*each.to = outOf32(int64(each.value))
 		}

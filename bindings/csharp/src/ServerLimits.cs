@@ -33,7 +33,7 @@ namespace HolePunch
         /// <summary>Has a server heed them.</summary>
         internal unsafe void Apply(ServerHandle server)
         {
-            // What has a limit of its own kind is told apart here; the rest all at once, so that a server that runs changes once.
+            // Told apart here, and not by the library one after the other, so that a server that runs changes once or not at all.
             InRange(EndpointsPerSession, 2, 257, nameof(EndpointsPerSession), "2 to 257");
             InRange(EndpointsPerPrefix, 2, int.MaxValue, nameof(EndpointsPerPrefix), "at least 2");
             InRange(DatagramsPerSecond ?? int.MaxValue, 10, int.MaxValue, nameof(DatagramsPerSecond), "at least 10, or null");
